@@ -1,0 +1,230 @@
+"""A folder of photographs -> square RGB images, whatever the files are.
+
+What can be used is used, and whatever had to be done to it is said in `Photos.notes`. What is no
+image is skipped and listed in `Photos.skipped`. An image that is damaged or too large is an error
+that names it: the user meant it to be used. Colours are taken as sRGB; embedded ICC profiles are
+not applied.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cones.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # told apart by content, not by the file's name
+FORMATS_IN_WORDS = "JPEG, PNG, WebP or BMP image"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".heic", ".avif", ".tif", ".tiff"}
+TEXT_SUFFIXES = {".txt", ".caption", ".json", ".jsonl", ".csv"}
+MAX_ASPECT = 3  # longer side : shorter side, above which the centre is hardly the picture
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photographs of a folder, in the natural order of their names (2 before 10).
+
+    Attributes:
+        images: RGB, `size` x `size` pixels.
+        paths: where each image came from.
+        skipped: the folder's other entries, each with the reason.
+        notes: what the user should know, one line each.
+    """
+
+    images: tuple[Image.Image, ...]
+    paths: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
+
+
+class _NotAnImage(InputError):
+    """The file's content is none of `FORMATS`."""
+
+
+def load_photos(folder: Path, size: int) -> Photos:
+    """Read every photograph that lies directly in a folder.
+
+    Args:
+        folder: holds JPEG, PNG, WebP or BMP files; anything else in it is skipped.
+        size: side of the square images, in pixels.
+
+    Raises:
+        InputError: no such folder, no image in it, or an image that cannot be used.
+    """
+    images: list[Image.Image] = []
+    paths: list[Path] = []
+    skipped: list[tuple[Path, str]] = []
+    notes: list[str] = []
+    first_with: dict[bytes, Path] = {}
+    for path in _entries(folder):
+        try:
+            if reason := _reason_to_skip(path):
+                raise _NotAnImage(reason)
+            image, remarks = _read(path, size)
+        except _NotAnImage as error:
+            skipped.append((path, str(error)))
+            meant = path.is_dir() or path.suffix.lower() in SUFFIXES
+            if meant and not path.name.startswith("."):
+                notes.append(f"{shown(path)} was skipped: {error}")
+            continue
+        images.append(image)
+        paths.append(path)
+        notes += [f"{shown(path)} {remark}" for remark in remarks]
+        same = first_with.setdefault(image.tobytes(), path)
+        if same != path:
+            notes.append(f"{shown(path)} is the same picture as {shown(same)} and weighs double")
+    if not images:
+        raise InputError(_nothing_found(folder, skipped))
+    if len(images) == 1:
+        notes.append(
+            f"{shown(folder)} holds one photograph only; three to six in different places tell"
+            " the subject from its surroundings"
+        )
+    return Photos(tuple(images), tuple(paths), tuple(skipped), tuple(notes))
+
+
+def load_photo(path: Path, size: int) -> Image.Image:
+    """Read one photograph: upright, opaque, cut to the centre square and scaled.
+
+    Args:
+        path: a JPEG, PNG, WebP or BMP file.
+        size: side of the result, in pixels; a file that has this size already is not resampled.
+
+    Returns:
+        RGB, `size` x `size` pixels.
+
+    Raises:
+        InputError: the file is missing, unreadable, damaged, too large or no such image.
+    """
+    try:
+        return _read(path, size)[0]
+    except _NotAnImage as error:
+        raise InputError(f"{shown(path)} cannot be used: {error}") from None
+
+
+def shown(path: Path) -> str:
+    """A path as one line of text, also when its name holds control characters."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Orders names as people do: runs of digits count as numbers, case does not."""
+    parts = re.split(r"(\d+)", name.casefold())  # text, digits, text, digits, ...
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        if not folder.exists():
+            raise InputError(f"{shown(folder)} does not exist; give the folder of the photographs")
+        if not folder.is_dir():
+            raise InputError(f"{shown(folder)} is a file; give the folder of the photographs")
+        return sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+    except OSError as error:
+        raise InputError(_unreadable(folder, error)) from error
+
+
+def _reason_to_skip(path: Path) -> str | None:
+    """Why an entry is not even opened."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_dir():
+        return "a folder; only the photographs directly in the given folder are read"
+    if not path.is_file():
+        return "not a regular file"
+    if path.suffix.lower() in TEXT_SUFFIXES:  # one that begins "BM" would pass for a BMP image
+        return "captions or metadata"
+    return None
+
+
+def _nothing_found(folder: Path, skipped: list[tuple[Path, str]]) -> str:
+    if not skipped:
+        return f"{shown(folder)} is empty; put the subject's photographs into it"
+    names = ", ".join(shown(Path(path.name)) for path, _ in skipped[:3])
+    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    return (
+        f"{shown(folder)} holds no {FORMATS_IN_WORDS}, only {names}{more};"
+        " put the subject's photographs directly into it"
+    )
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{shown(path)} cannot be read ({reason}); check that it exists and its permissions"
+
+
+def _read(path: Path, size: int) -> tuple[Image.Image, list[str]]:
+    """The finished image, and remarks that go on from the file's name."""
+    try:
+        file = path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a null in the name
+        raise InputError(_unreadable(path, error)) from error
+    with file:
+        image, remarks = _decode(file, path)
+    width, height = image.size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        remarks.append(
+            f"is {width} x {height} pixels, longer than {MAX_ASPECT}:1; only its centre is used,"
+            " so crop it around the subject"
+        )
+    if 2 * min(width, height) < size:
+        remarks.append(
+            f"is {width} x {height} pixels, enlarged to {size} x {size}; use a larger photograph"
+        )
+    return _square(image, size), remarks
+
+
+def _decode(file: BinaryIO, path: Path) -> tuple[Image.Image, list[str]]:
+    """The whole upright picture as RGB. Every pixel is decoded here, so damage shows here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(file, formats=FORMATS)
+        # A phone's JPEG may carry further frames (depth, thumbnails): that is no animation.
+        animated = image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False)
+        image.load()
+        image = _opaque(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise _NotAnImage(f"no {FORMATS_IN_WORDS}; if it is a photograph, convert it") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise InputError(
+            f"{shown(path)} has more than {limit:.1f} megapixels; scale it down or remove it"
+        ) from error
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{shown(path)} is damaged ({reason}); replace it by a whole copy or remove it"
+        ) from error
+    return image, ["is animated; its first frame is used"] if animated else []
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """RGB over white, so that no colour hidden by transparency comes back."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
+        levels = np.asarray(image).astype(np.int64)
+        grey = (levels + 128) // 257  # 0..65535 -> 0..255, rounded
+        grey[levels == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side == size:
+        return image
+    finer = side > size
+    return image.resize(
+        (size, size), Image.Resampling.LANCZOS if finer else Image.Resampling.BICUBIC
+    )
