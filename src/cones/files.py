@@ -1,0 +1,67 @@
+"""Writing files so that a reader sees the old bytes or the new ones, never a part."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cones.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; its file takes `path`'s place when the block ends.
+
+    The new file is synced to disk before it is renamed, and has the mode that the umask gives. If
+    the block raises, it is removed and `path` stays as it was. A link is followed: its target is
+    replaced. Missing parent folders are made.
+
+    Args:
+        path: the file to write. The temporary file has the same suffix.
+
+    Yields:
+        The path of an empty file to write to, or to replace.
+
+    Raises:
+        InputError: `path` cannot be written: it is a folder, its folder is read-only, the disk is
+            full, ...
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".tmp-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        if target.is_dir():
+            raise InputError(f"{path}: is a folder; name a file in it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
+        yield temporary
+        os.chmod(temporary, mode)  # a writer that renames in its turn may have left another
+        _sync(temporary)
+        os.replace(temporary, target)
+        _sync(target.parent)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "free space there or name another place"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` to `path`, all or nothing; the errors are those of `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    """Makes a file's bytes, or a folder's entries, survive a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folder
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
