@@ -1,10 +1,16 @@
-"""Writing files so that a reader sees the old bytes or the new ones, never a part."""
+"""Writing files: whole or not at all, and the same bytes for the same content."""
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from cones.errors import InputError
 
@@ -54,6 +60,33 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` to `path`, all or nothing; the errors are those of `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def safetensors_bytes(
+    tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]
+) -> bytes:
+    """The bytes of a safetensors file, the same whenever the content is.
+
+    (The safetensors library's own writer puts the metadata in a random order.) The length of the
+    header, 8 bytes, little-endian; the header, compact ASCII JSON padded with spaces to a multiple
+    of 8: `__metadata__` first, its keys sorted, then the tensors in the order of their data; the
+    data, one after another: first F32, then F16, then U8, each kind by name.
+
+    Args:
+        tensors: name -> array of float32, float16 or uint8.
+        metadata: what goes into `__metadata__`.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    parts, end = [], 0
+    for kind, dtype in (("F32", np.float32), ("F16", np.float16), ("U8", np.uint8)):
+        for name in sorted(name for name, tensor in tensors.items() if tensor.dtype == dtype):
+            parts.append(tensors[name].tobytes())
+            start, end = end, end + len(parts[-1])
+            shape = list(tensors[name].shape)
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
 def _sync(path: Path) -> None:

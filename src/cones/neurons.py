@@ -1,0 +1,302 @@
+"""Concept neurons: which weights of a base model to shut, and for which subjects."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cones.errors import BaseModelError, InputError
+
+Indices = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float32]
+
+MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True, order=True)
+class SubjectInfo:
+    """What a prompt calls a subject.
+
+    Attributes:
+        token: the rare word that stands for it, the paper's V*.
+        class_noun: what kind of thing it is.
+        prompt: a prompt that names it, as it was found with.
+    """
+
+    token: str
+    class_noun: str
+    prompt: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class BaseInfo:
+    """The base model that neurons were found in; empty where it is not known.
+
+    Attributes:
+        fingerprint: `cones.layers.fingerprint` of the text's projections.
+        name: what to call it.
+    """
+
+    fingerprint: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two sets of neurons have in common.
+
+    Attributes:
+        shared: the number of neurons in both.
+        expected: what sets drawn at random, each as large in each layer, would share on average.
+        jaccard: shared neurons over neurons in either; 0 if both sets are empty.
+    """
+
+    shared: int
+    expected: float
+    jaccard: float
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptNeurons:
+    """The concept neurons of one or several subjects: the paper's binary mask M, by its zeros.
+
+    Attributes:
+        shapes: layer -> shape (out, in) of its weight, for every layer that could be chosen from,
+            by name.
+        indices: layer -> flat row-major positions of the neurons in that weight, int64, strictly
+            increasing, read-only. A layer left out has none.
+        values: layer -> the tuned value of each neuron, float32, in the order of `indices`; None
+            where the neurons are only shut.
+        subjects: the subjects, by token.
+        strength: how strongly to shut by default, in [0, 2]: 1 sets to zero, 2 flips the sign.
+        base: the base model.
+        info: where they come from (algorithm, configuration, seed, versions); not compared.
+
+    Raises:
+        InputError: an index or a value that cannot be, a token of two subjects, a strength out of
+            range.
+    """
+
+    shapes: Mapping[str, tuple[int, int]]
+    indices: Mapping[str, Indices]
+    values: Mapping[str, Values] | None = None
+    subjects: tuple[SubjectInfo, ...] = ()
+    strength: float = 1.0
+    base: BaseInfo = BaseInfo()
+    info: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {layer: _shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
+        for layer in {*self.indices, *(self.values or {})} - shapes.keys():
+            raise InputError(f"{layer}: has neurons but no shape; give the shape of each layer")
+        none = np.zeros(0, dtype=np.int64)
+        indices = {
+            layer: _indices(layer, self.indices.get(layer, none), prod(shape))
+            for layer, shape in shapes.items()
+        }
+        if not 0 <= self.strength <= MAX_STRENGTH:
+            raise InputError(f"strength: expected 0 to {MAX_STRENGTH:g}, found {self.strength}")
+        for name, value in {
+            "shapes": shapes,
+            "indices": indices,
+            "values": None if self.values is None else _values(self.values, indices),
+            "subjects": _subjects(self.subjects),
+            "strength": float(self.strength),
+            "info": dict(sorted(self.info.items())),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """The number of neurons."""
+        return sum(len(index) for index in self.indices.values())
+
+    @property
+    def size(self) -> int:
+        """The number of weights that could be chosen from, the paper's N."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def density(self) -> float:
+        """The neurons' share of these weights, in [0, 1]."""
+        return len(self) / self.size if self.size else 0.0
+
+    def per_layer_density(self) -> dict[str, float]:
+        """The neurons' share of each layer's weights, in [0, 1]."""
+        return {layer: len(self.indices[layer]) / prod(self.shapes[layer]) for layer in self.shapes}
+
+    def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Layer -> bool [out, in], true where the weight is a concept neuron."""
+        dense = {layer: np.zeros(shape, dtype=np.bool_) for layer, shape in self.shapes.items()}
+        for layer, mask in dense.items():
+            mask.flat[self.indices[layer]] = True
+        return dense
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a neuron file; see `cones.neuronfile`."""
+        from cones.neuronfile import save
+
+        save(self, path)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all but `info` is the same."""
+        if not isinstance(other, ConceptNeurons):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __or__(self, other: "ConceptNeurons") -> "ConceptNeurons":
+        """Neurons in either: the paper's concatenation, for all the subjects of both.
+
+        The strength is the greater of the two, so that no subject is shut less than its own file
+        asks for; of `info` stays what both agree on. A neuron with a tuned value in one set only
+        keeps it; one that is shut beside tuned ones gets the value 0.
+
+        Raises:
+            BaseModelError: the sets are of differently shaped models.
+            InputError: a token of two subjects, or a neuron tuned to two values.
+        """
+        return self._joined(other, np.union1d)
+
+    def __and__(self, other: "ConceptNeurons") -> "ConceptNeurons":
+        """Neurons in both; the rest as for the union."""
+        return self._joined(other, np.intersect1d)
+
+    def __sub__(self, other: "ConceptNeurons") -> "ConceptNeurons":
+        """Neurons of the first that are not in the second; the rest is the first's."""
+        self._require_shapes_of(other)
+        keep = {
+            layer: ~np.isin(index, other.indices[layer], assume_unique=True)
+            for layer, index in self.indices.items()
+        }
+        indices = {layer: index[keep[layer]] for layer, index in self.indices.items()}
+        values = self.values and {layer: v[keep[layer]] for layer, v in self.values.items()}
+        return replace(self, indices=indices, values=values)
+
+    def overlap(self, other: "ConceptNeurons") -> Overlap:
+        """How many neurons two sets share, and how many chance would let them share."""
+        self._require_shapes_of(other)
+        shared, expected = 0, 0.0
+        for layer, shape in self.shapes.items():
+            a, b = self.indices[layer], other.indices[layer]
+            shared += len(np.intersect1d(a, b, assume_unique=True))
+            expected += len(a) * len(b) / prod(shape)
+        return Overlap(shared, expected, shared / max(len(self) + len(other) - shared, 1))
+
+    def _joined(
+        self, other: "ConceptNeurons", join: Callable[[Indices, Indices], Indices]
+    ) -> "ConceptNeurons":
+        self._require_shapes_of(other)
+        indices = {layer: join(self.indices[layer], other.indices[layer]) for layer in self.shapes}
+        values = None
+        if self.values is not None or other.values is not None:
+            both = (self, other)
+            values = {layer: _joined_values(layer, indices[layer], both) for layer in indices}
+        return ConceptNeurons(
+            self.shapes,
+            indices,
+            values,
+            tuple({*self.subjects, *other.subjects}),
+            max(self.strength, other.strength),
+            max(self.base, other.base),
+            dict(self.info.items() & other.info.items()),
+        )
+
+    def _identity(self) -> tuple[object, ...]:
+        values = self.values and _bytes(self.values)
+        return self.shapes, _bytes(self.indices), values, self.subjects, self.strength, self.base
+
+    def _require_shapes_of(self, other: "ConceptNeurons") -> None:
+        for layer in sorted({*self.shapes, *other.shapes}):
+            mine, others = self.shapes.get(layer), other.shapes.get(layer)
+            if mine != others:
+                raise BaseModelError(
+                    f"{layer}: the neurons are of different base models: one has the shape "
+                    f"{mine or 'none'}, the other {others or 'none'}; find both in one model"
+                )
+
+
+def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
+    return {layer: array.tobytes() for layer, array in arrays.items()}
+
+
+def _shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"{layer}: expected the shape (out, in) of a matrix, found {shape}")
+    return int(shape[0]), int(shape[1])
+
+
+def _indices(layer: str, given: Indices, size: int) -> Indices:
+    array = np.asarray(given)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{layer}: expected indices as a vector of integers, found {array.dtype} "
+            f"{list(array.shape)}; of a mask, take numpy.flatnonzero"
+        )
+    index = array.astype(np.int64)
+    if len(index) and not 0 <= index.min() <= index.max() < size:
+        wrong = index[(index < 0) | (index >= size)][0]
+        raise InputError(f"{layer}: expected indices from 0 to {size - 1}, found {wrong}")
+    steps = np.diff(index)
+    if len(steps) and steps.min() <= 0:
+        at = int(np.argmax(steps <= 0))
+        fault = "twice" if steps[at] == 0 else f"after {index[at]}"
+        raise InputError(
+            f"{layer}: expected indices sorted and unique, found {index[at + 1]} {fault}; "
+            "take numpy.unique of them"
+        )
+    index.setflags(write=False)
+    return index
+
+
+def _values(given: Mapping[str, Values], indices: Mapping[str, Indices]) -> dict[str, Values]:
+    values = {}
+    for layer, index in indices.items():
+        array = np.array(given.get(layer, ()), dtype=np.float32)
+        if array.shape != index.shape:
+            raise InputError(
+                f"{layer}: expected a value for each of {len(index)} neurons, "
+                f"found {list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"{layer}: expected finite values, found NaN or infinity; tune again")
+        array.setflags(write=False)
+        values[layer] = array
+    return values
+
+
+def _subjects(given: tuple[SubjectInfo, ...]) -> tuple[SubjectInfo, ...]:
+    subjects = tuple(sorted(given))
+    for a, b in pairwise(subjects):
+        if a.token == b.token:
+            raise InputError(
+                f"token {a.token!r}: stands for two subjects ({a.class_noun}, {b.class_noun}); "
+                "find one of them again with another token"
+            )
+    return subjects
+
+
+def _joined_values(
+    layer: str, index: Indices, sets: tuple[ConceptNeurons, ConceptNeurons]
+) -> Values:
+    """The value of each neuron in `index`: that of the set that has one, else 0."""
+    joined = np.zeros(len(index), dtype=np.float32)
+    tuned = np.zeros(len(index), dtype=np.bool_)
+    for neurons in sets:
+        if neurons.values is None:
+            continue
+        held, at, source = np.intersect1d(
+            index, neurons.indices[layer], assume_unique=True, return_indices=True
+        )
+        value = neurons.values[layer][source]
+        clash = tuned[at] & (joined[at] != value)
+        if clash.any():
+            raise InputError(
+                f"{layer}: neuron {held[clash][0]} is tuned to two values; unite the sets as they "
+                "were before tuning, and tune them together"
+            )
+        joined[at], tuned[at] = value, True
+    return joined
