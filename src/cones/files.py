@@ -5,7 +5,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(descriptor)
         yield temporary
         os.chmod(temporary, mode)  # a writer that renames in its turn may have left another
-        _sync(temporary)
+        _sync(temporary, os.O_RDWR)
         os.replace(temporary, target)
-        _sync(target.parent)
+        with suppress(OSError):  # not every system opens a folder
+            _sync(target.parent, os.O_RDONLY)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); "
             "free space there or name another place"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -89,11 +91,9 @@ def safetensors_bytes(
     return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path, flags: int) -> None:
     """Makes a file's bytes, or a folder's entries, survive a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folder
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

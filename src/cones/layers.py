@@ -28,11 +28,11 @@ def denoiser(model: object) -> nn.Module:
     Raises:
         InputError: there is none in `model`.
     """
-    for name in ("denoiser", "", "unet", "transformer"):
-        found = getattr(model, name, None) if name else model
+    named = [getattr(model, name, None) for name in ("denoiser", "unet", "transformer")]
+    for found in (named[0], model, *named[1:]):
         if isinstance(found, nn.Module):
-            original = getattr(found, "_orig_mod", found)  # under torch.compile
-            return original if isinstance(original, nn.Module) else found
+            compiled = getattr(found, "_orig_mod", None)  # what torch.compile has wrapped
+            return compiled if isinstance(compiled, nn.Module) else found
     raise InputError(
         f"{type(model).__name__}: holds no denoiser; expected a torch module, a diffusers pipeline "
         "with a unet or a transformer, or a backbone"

@@ -213,7 +213,7 @@ def _parse(metadata: Mapping[str, str], tensors: Tensors) -> ConceptNeurons:
             {name.removesuffix(_VALUES): tensor for name, tensor in values.items()} or None,
             tuple(SubjectInfo(**_texts(subject)) for subject in json.loads(metadata["subjects"])),
             float(metadata["strength"]),
-            BaseInfo(metadata["base_fingerprint"], metadata["base_model"]),
+            BaseInfo(metadata["base_model"], metadata["base_fingerprint"]),
             _texts(json.loads(metadata["info"])),
         )
         digest = _digest(neurons)

@@ -1,6 +1,7 @@
 """Concept neurons: which weights of a base model to shut, and for which subjects."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cones.errors import BaseModelError, InputError
+from cones.errors import BaseModelError, BaseModelWarning, InputError
 
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
@@ -33,17 +34,17 @@ class SubjectInfo:
     prompt: str = ""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class BaseInfo:
     """The base model that neurons were found in; empty where it is not known.
 
     Attributes:
-        fingerprint: `cones.layers.fingerprint` of the text's projections.
         name: what to call it.
+        fingerprint: `cones.layers.fingerprint` of the text's projections.
     """
 
-    fingerprint: str = ""
     name: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class ConceptNeurons:
 
     def __post_init__(self) -> None:
         shapes = {layer: _shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
+        if not shapes:
+            raise InputError("expected at least one layer, found none; give the shape of each")
         for layer in {*self.indices, *(self.values or {})} - shapes.keys():
             raise InputError(f"{layer}: has neurons but no shape; give the shape of each layer")
         none = np.zeros(0, dtype=np.int64)
@@ -123,7 +126,7 @@ class ConceptNeurons:
     @property
     def density(self) -> float:
         """The neurons' share of these weights, in [0, 1]."""
-        return len(self) / self.size if self.size else 0.0
+        return len(self) / self.size
 
     def per_layer_density(self) -> dict[str, float]:
         """The neurons' share of each layer's weights, in [0, 1]."""
@@ -201,7 +204,7 @@ class ConceptNeurons:
             values,
             tuple({*self.subjects, *other.subjects}),
             max(self.strength, other.strength),
-            max(self.base, other.base),
+            _joined_base(self.base, other.base),
             dict(self.info.items() & other.info.items()),
         )
 
@@ -221,6 +224,17 @@ class ConceptNeurons:
 
 def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     return {layer: array.tobytes() for layer, array in arrays.items()}
+
+
+def _joined_base(a: BaseInfo, b: BaseInfo) -> BaseInfo:
+    if a.fingerprint and b.fingerprint and a.fingerprint != b.fingerprint:
+        warnings.warn(
+            f"the neurons were found in two models of one layout, {a.name or a.fingerprint} and "
+            f"{b.name or b.fingerprint}; find them in one if a subject is lost",
+            BaseModelWarning,
+            stacklevel=4,
+        )
+    return max(a, b, key=lambda base: (base.fingerprint, base.name))
 
 
 def _shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
@@ -283,8 +297,7 @@ def _joined_values(
     layer: str, index: Indices, sets: tuple[ConceptNeurons, ConceptNeurons]
 ) -> Values:
     """The value of each neuron in `index`: that of the set that has one, else 0."""
-    joined = np.zeros(len(index), dtype=np.float32)
-    tuned = np.zeros(len(index), dtype=np.bool_)
+    joined = np.full(len(index), np.nan, dtype=np.float32)
     for neurons in sets:
         if neurons.values is None:
             continue
@@ -292,11 +305,11 @@ def _joined_values(
             index, neurons.indices[layer], assume_unique=True, return_indices=True
         )
         value = neurons.values[layer][source]
-        clash = tuned[at] & (joined[at] != value)
+        clash = ~np.isnan(joined[at]) & (joined[at] != value)
         if clash.any():
             raise InputError(
                 f"{layer}: neuron {held[clash][0]} is tuned to two values; unite the sets as they "
                 "were before tuning, and tune them together"
             )
-        joined[at], tuned[at] = value, True
-    return joined
+        joined[at] = value
+    return np.nan_to_num(joined)

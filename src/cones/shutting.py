@@ -103,8 +103,8 @@ def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Par
     if neurons.base.fingerprint not in ("", found):
         warnings.warn(
             f"the neurons were found in {neurons.base.name or 'a model without a name'} "
-            f"({neurons.base.fingerprint[:8]}), this model is {name} ({found[:8]}), of the same layout but with other weights: the "
-            "subject may be drawn less well; find it again in this one if so",
+            f"({neurons.base.fingerprint[:8]}), this model is {name} ({found[:8]}), of the same "
+            "layout but with other weights; find them again in this one if the subject is lost",
             BaseModelWarning,
             stacklevel=4,
         )
@@ -124,10 +124,10 @@ def _shut_values(
     """Positions of one layer's neurons, their weights as they are, and shut; each [count]."""
     index = torch.tensor(neurons.indices[layer], device=weight.device)
     original = weight.data.view(-1)[index]
-    target = torch.zeros_like(original)
-    if neurons.values is not None:
-        target.copy_(torch.tensor(neurons.values[layer]))
-    return index, original, target + (original - target) * (1 - strength)
+    if neurons.values is None:
+        return index, original, original * (1 - strength) + 0.0  # of -0.0 the latter makes 0.0
+    target = torch.tensor(neurons.values[layer]).to(original)
+    return index, original, torch.lerp(original, target, strength)
 
 
 def _put(weight: nn.Parameter, index: torch.Tensor, values: torch.Tensor) -> None:
