@@ -86,6 +86,8 @@ def test_the_name_is_no_path(given: str | None, name: str) -> None:
     model.config = SimpleNamespace(_name_or_path=given)  # type: ignore[assignment]
     assert model_name(model) == name
     assert model_name(SimpleNamespace(unet=model, name="own")) == "own"
+    pipeline = SimpleNamespace(unet=model, config=SimpleNamespace(_name_or_path="hub/pipeline"))
+    assert model_name(pipeline) == "hub/pipeline"
 
 
 def test_the_fingerprint_tells_models_apart_but_not_dtypes(unet: nn.Module) -> None:

@@ -4,7 +4,6 @@ The only file that knows diffusers' names, and it knows them as names: diffusers
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -40,19 +39,21 @@ def denoiser(model: object) -> nn.Module:
 
 
 def model_name(model: object) -> str:
-    """What to call a model in messages and files: a hub name or the name of a folder, never a path.
+    """What to call a model in messages and files: a hub name, or a folder's name without its path.
 
     Args:
-        model: as for `denoiser`. Its own `.name` is taken if it has one.
+        model: as for `denoiser`. Its own `.name` is taken if it has one, else what it was loaded
+            by, else its class.
     """
-    config = getattr(denoiser(model), "config", None)
-    known = getattr(model, "name", None) or getattr(config, "_name_or_path", None)
-    if not isinstance(known, str) or not known:
-        return type(denoiser(model)).__name__
-    if not os.path.isabs(known):
-        return known
-    path = Path(known)
-    return path.parent.name if path.name in ("unet", "transformer") else path.name
+    network = denoiser(model)
+    configs = [getattr(owner, "config", None) for owner in (model, network)]
+    for known in (getattr(model, "name", ""), *(getattr(c, "_name_or_path", "") for c in configs)):
+        if isinstance(known, str) and known:
+            path = Path(known)
+            if path.is_absolute():
+                return path.parent.name if path.name in ("unet", "transformer") else path.name
+            return known
+    return type(network).__name__
 
 
 def projections(model: object, which: Literal["text", "all"] = "text") -> dict[str, nn.Parameter]:

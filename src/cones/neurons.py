@@ -54,7 +54,7 @@ class Overlap:
     Attributes:
         shared: the number of neurons in both.
         expected: what sets drawn at random, each as large in each layer, would share on average.
-        jaccard: shared neurons over neurons in either; 0 if both sets are empty.
+        jaccard: shared neurons over neurons in either; 0 if there are none.
     """
 
     shared: int
@@ -104,15 +104,14 @@ class ConceptNeurons:
         }
         if not 0 <= self.strength <= MAX_STRENGTH:
             raise InputError(f"strength: expected 0 to {MAX_STRENGTH:g}, found {self.strength}")
-        for name, value in {
-            "shapes": shapes,
-            "indices": indices,
-            "values": None if self.values is None else _values(self.values, indices),
-            "subjects": _subjects(self.subjects),
-            "strength": float(self.strength),
-            "info": dict(sorted(self.info.items())),
-        }.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(  # the way round `frozen`
+            shapes=shapes,
+            indices=indices,
+            values=None if self.values is None else _values(self.values, indices),
+            subjects=_subjects(self.subjects),
+            strength=float(self.strength),
+            info=dict(sorted(self.info.items())),
+        )
 
     def __len__(self) -> int:
         """The number of neurons."""
@@ -194,14 +193,11 @@ class ConceptNeurons:
     ) -> "ConceptNeurons":
         self._require_shapes_of(other)
         indices = {layer: join(self.indices[layer], other.indices[layer]) for layer in self.shapes}
-        values = None
-        if self.values is not None or other.values is not None:
-            both = (self, other)
-            values = {layer: _joined_values(layer, indices[layer], both) for layer in indices}
+        tuned = [neurons for neurons in (self, other) if neurons.values is not None]
         return ConceptNeurons(
             self.shapes,
             indices,
-            values,
+            {k: _joined_values(k, indices[k], tuned) for k in indices} if tuned else None,
             tuple({*self.subjects, *other.subjects}),
             max(self.strength, other.strength),
             _joined_base(self.base, other.base),
@@ -257,10 +253,9 @@ def _indices(layer: str, given: Indices, size: int) -> Indices:
     steps = np.diff(index)
     if len(steps) and steps.min() <= 0:
         at = int(np.argmax(steps <= 0))
-        fault = "twice" if steps[at] == 0 else f"after {index[at]}"
+        found = f"{index[at]} before {index[at + 1]}"
         raise InputError(
-            f"{layer}: expected indices sorted and unique, found {index[at + 1]} {fault}; "
-            "take numpy.unique of them"
+            f"{layer}: expected unique indices in order, found {found}; take numpy.unique"
         )
     index.setflags(write=False)
     return index
@@ -271,10 +266,8 @@ def _values(given: Mapping[str, Values], indices: Mapping[str, Indices]) -> dict
     for layer, index in indices.items():
         array = np.array(given.get(layer, ()), dtype=np.float32)
         if array.shape != index.shape:
-            raise InputError(
-                f"{layer}: expected a value for each of {len(index)} neurons, "
-                f"found {list(array.shape)}"
-            )
+            expected = f"a value for each of {len(index)} neurons"
+            raise InputError(f"{layer}: expected {expected}, found {list(array.shape)}")
         if not np.isfinite(array).all():
             raise InputError(f"{layer}: expected finite values, found NaN or infinity; tune again")
         array.setflags(write=False)
@@ -293,18 +286,13 @@ def _subjects(given: tuple[SubjectInfo, ...]) -> tuple[SubjectInfo, ...]:
     return subjects
 
 
-def _joined_values(
-    layer: str, index: Indices, sets: tuple[ConceptNeurons, ConceptNeurons]
-) -> Values:
+def _joined_values(layer: str, index: Indices, tuned: list[ConceptNeurons]) -> Values:
     """The value of each neuron in `index`: that of the set that has one, else 0."""
     joined = np.full(len(index), np.nan, dtype=np.float32)
-    for neurons in sets:
-        if neurons.values is None:
-            continue
-        held, at, source = np.intersect1d(
-            index, neurons.indices[layer], assume_unique=True, return_indices=True
-        )
-        value = neurons.values[layer][source]
+    for neurons in tuned:
+        own, values = neurons.indices[layer], (neurons.values or {})[layer]
+        held, at, source = np.intersect1d(index, own, assume_unique=True, return_indices=True)
+        value = values[source]
         clash = ~np.isnan(joined[at]) & (joined[at] != value)
         if clash.any():
             raise InputError(
