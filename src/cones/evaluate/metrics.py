@@ -1,0 +1,80 @@
+"""What is measured, as pure functions of features. Features are unit vectors, float32 `[n, d]`."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def prompt_similarities(images: Tensor, texts: Tensor) -> Tensor:
+    """Cosine of each picture with its own text: `[n, d]`, `[n, d]` -> `[n]`."""
+    return (images * texts).sum(1)
+
+
+def photo_similarities(images: Tensor, photos: Tensor) -> Tensor:
+    """Mean cosine of each picture with all photographs: `[n, d]`, `[m, d]` -> `[n]`."""
+    return images @ photos.mean(0)
+
+
+def text_alignment(images: Tensor, texts: Tensor) -> float:
+    """Mean cosine of each picture with its own prompt, in [-1, 1].
+
+    The prompt is meant in plain words, without the token, as DreamBooth and Custom Diffusion do:
+    "a photo of a robot in the snow".
+
+    Args:
+        images: features of the pictures, `[n, d]`.
+        texts: features of their prompts, `[n, d]`.
+    """
+    return prompt_similarities(images, texts).mean().item()
+
+
+def image_alignment(images: Tensor, photos: Tensor) -> float:
+    """Mean cosine of all pairs of a picture and a photograph of the subject, in [-1, 1].
+
+    Args:
+        images: features of the pictures, `[n, d]`.
+        photos: features of the photographs, `[m, d]`.
+    """
+    return photo_similarities(images, photos).mean().item()
+
+
+def drift(off: Tensor, on: Tensor) -> float:
+    """How far pictures that do not name the subject move, in [0, 2]: 1 - their mean cosine.
+
+    Args:
+        off: features of pictures drawn by the base model, `[n, d]`.
+        on: features of those of the same prompts and seeds with the neurons shut, `[n, d]`.
+    """
+    return 1 - prompt_similarities(off, on).mean().item()
+
+
+def share(value: float, floor: float, ceiling: float) -> float | None:
+    """How much of the way from floor to ceiling a value has gone: 0 to 1, outside if beyond.
+
+    None where the ceiling is not above the floor, so that there is no way to go.
+    """
+    return (value - floor) / (ceiling - floor) if ceiling > floor else None
+
+
+def mean_and_se(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and its standard error over independent values (subjects, prompts).
+
+    Args:
+        values: at least one. Of a single one the standard error is not known: None.
+    """
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, math.sqrt(variance / len(values))
+
+
+def group_means(values: Tensor, groups: Sequence[object]) -> list[float]:
+    """The mean of each group's values, e.g. of each prompt's pictures: `[n]` and n labels."""
+    labels = {label: k for k, label in enumerate(dict.fromkeys(groups))}
+    index = torch.tensor([labels[label] for label in groups])
+    sums = torch.zeros(len(labels)).index_add(0, index, values.cpu().float())
+    means: list[float] = (sums / torch.bincount(index)).tolist()
+    return means

@@ -1,0 +1,1 @@
+"""Other methods and controls, to compare concept neurons with."""
