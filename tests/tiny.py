@@ -3,6 +3,11 @@
 diffusers is imported late, so that a test file that needs no model starts fast.
 """
 
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -82,3 +87,89 @@ def tiny_pixart() -> nn.Module:
         out_channels=8,
         use_additional_conditions=False,
     ).eval()
+
+
+def tiny_pipeline(seed: int = 0, prediction: str = "v_prediction", kl: bool = False) -> Any:
+    """A StableDiffusionPipeline with the toybox's tokenizer; pictures of 16 x 16 pixels.
+
+    Args:
+        seed: of its weights.
+        prediction: what its scheduler says the UNet predicts.
+        kl: an AutoencoderKL, whose latents have a spread, in place of an AutoencoderTiny.
+    """
+    from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(seed)
+    tokenizer = _toybox_tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    if kl:
+        vae = AutoencoderKL(
+            block_out_channels=(16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=8,
+            sample_size=16,
+        )
+    else:
+        vae = AutoencoderTiny(
+            encoder_block_out_channels=(16, 16),
+            decoder_block_out_channels=(16, 16),
+            num_encoder_blocks=(1, 1),
+            num_decoder_blocks=(1, 1),
+            latent_channels=4,
+        )
+    unet = tiny_unet(seed)
+    unet.register_to_config(sample_size=8)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae.eval(),
+        text_encoder=CLIPTextModel(text).eval(),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@cache
+def tiny_folder() -> Path:
+    """The folder of a saved `tiny_pipeline`, made once and removed at the end of the run."""
+    folder = Path(_temporary().name) / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@cache
+def _temporary() -> TemporaryDirectory[str]:
+    return TemporaryDirectory()
+
+
+@cache
+def _toybox_tokenizer() -> Any:
+    from cones.toybox.tokenizer import build_tokenizer
+
+    return build_tokenizer(Path(_temporary().name) / "tokenizer")

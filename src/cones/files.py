@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder that files can be made in; made if it does not exist, with its parents.
+
+    Raises:
+        InputError: `path` is a file, or the folder cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:  # ValueError: a null in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: is no folder that can be written ({reason}); name another place"
+        ) from error
+    return folder
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:

@@ -123,7 +123,16 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         NeuronFileError: there is no such file.
     """
     _require_file(path)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return _hash(Path(path).read_bytes())
+
+
+def neurons_hash(neurons: ConceptNeurons) -> str:
+    """The `file_hash` of the file that `save` would write."""
+    return _hash(to_bytes(neurons))
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _metadata(neurons: ConceptNeurons) -> dict[str, str]:

@@ -99,7 +99,7 @@ def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Par
                 f"model ({neurons.base.name or 'unknown'}), found {here.get(layer, 'none')} in "
                 f"{name}; load that base model, or find the neurons in this one"
             )
-    found = _fingerprint(model)
+    found = base_fingerprint(model)
     if neurons.base.fingerprint not in ("", found):
         warnings.warn(
             f"the neurons were found in {neurons.base.name or 'a model without a name'} "
@@ -111,7 +111,15 @@ def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Par
     return weights
 
 
-def _fingerprint(model: object) -> str:
+def base_fingerprint(model: object) -> str:
+    """`cones.layers.fingerprint` of a model's text projections, as they are when nothing is shut.
+
+    Args:
+        model: a denoiser, a diffusers pipeline or a backbone; neurons may be shut in it.
+
+    Raises:
+        InputError: the model's weights are not plain.
+    """
     network = denoiser(model)
     if network not in _fingerprints:
         _fingerprints[network] = fingerprint(projections(network))

@@ -1,0 +1,179 @@
+"""From prompts and seeds to pictures, with or without concept neurons shut."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from importlib.metadata import version
+from itertools import product
+from typing import Any
+
+import torch
+from diffusers import DPMSolverMultistepScheduler
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.layers import fingerprint, projections
+from cones.neuronfile import neurons_hash
+from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.pictures import MARK, Picture
+from cones.shutting import base_fingerprint, shut
+from cones.subject import names
+
+log = logging.getLogger("cones")
+
+
+def generate(
+    backbone: Backbone,
+    prompts: str | Sequence[str],
+    seeds: Iterable[int] = range(1),
+    *,
+    neurons: ConceptNeurons | Sequence[ConceptNeurons] | None = None,
+    strength: float | None = None,
+    steps: int = 20,
+    guidance: float = 5.0,
+    negative_prompt: str = "",
+    batch: int = 8,
+    on_picture: Callable[[Picture], None] | None = None,
+) -> list[Picture]:
+    """Draws every prompt with every seed, by DPM-Solver++ (2M).
+
+    A picture depends on its prompt, its seed and the settings, not on the others of its batch (but
+    for the last bits of floating-point sums). Each picture's `provenance` says all of that:
+    "prompt", "negative_prompt", "seed", "steps", "guidance", "scheduler", "dtype", "model" and its
+    "fingerprint", "weights" (the fingerprint of what was drawn with: another one where neurons were
+    shut), "neurons" (`cones.neuronfile.file_hash` of each file) and "strength", both empty without
+    neurons, "cones" (the version), and "parameters", the same as other programs write it.
+
+    Args:
+        backbone: the model. `with shut(...)` around the call is respected.
+        prompts: one or several.
+        seeds: of the noise; for each prompt the same.
+        neurons: shut for the duration; several sets are united.
+        strength: of the shutting; None for what the neurons recommend.
+        steps: of the solver.
+        guidance: weight of classifier-free guidance; 1 is none.
+        negative_prompt: what to steer away from.
+        batch: pictures drawn at once; fewer need less memory.
+        on_picture: called with each picture when it is done.
+
+    Returns:
+        The first prompt with each seed, then the second, ...
+
+    Raises:
+        InputError: nothing to draw, a setting out of range, or a prompt so long that the token of
+            a subject is cut off.
+        BaseModelError: the neurons are of a model of another layout.
+    """
+    prompts, seeds = [prompts] if isinstance(prompts, str) else list(prompts), list(seeds)
+    sets = [neurons] if isinstance(neurons, ConceptNeurons) else list(neurons or ())
+    _require(prompts=len(prompts), seeds=len(seeds), steps=steps, batch=batch)
+    if strength is not None and not sets:
+        raise InputError("strength: is of neurons, but none are given; name them or leave it out")
+    _check_prompts(backbone, prompts, [subject for each in sets for subject in each.subjects])
+    pipeline = _with_solver(backbone)
+    model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
+    pictures: list[Picture] = []
+    with nullcontext() if neurons is None else shut(backbone, sets, strength):
+        settings = {
+            "negative_prompt": negative_prompt,
+            "steps": str(steps),
+            "guidance": str(guidance),
+            "scheduler": type(pipeline.scheduler).__name__,
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            **model,
+            "weights": fingerprint(projections(backbone)),
+            **_neurons_settings(sets, strength),
+            MARK: version("cones-diffusion"),
+        }
+        wanted = list(product(prompts, seeds))
+        for start in range(0, len(wanted), batch):
+            for picture in _draw(pipeline, wanted[start : start + batch], settings):
+                pictures.append(picture)
+                if on_picture is not None:
+                    on_picture(picture)
+    return pictures
+
+
+def _require(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}: expected at least 1, found {count}")
+
+
+def _check_prompts(
+    backbone: Backbone, prompts: Sequence[str], subjects: Sequence[SubjectInfo]
+) -> None:
+    """Refuses prompts in which a subject's token is cut off; warns of those that seem unmeant."""
+    for prompt in prompts:
+        named = [subject for subject in subjects if names(prompt, subject.token)]
+        warning = backbone.check_prompt(prompt, [subject.token for subject in named])
+        if warning:
+            log.warning(warning)
+        if subjects and not named:
+            known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)
+            log.warning("prompt %r: names no subject of the neurons; say %s", prompt, known)
+        for subject in named:
+            if not names(prompt, subject.class_noun):
+                phrase = f"{subject.token} {subject.class_noun}"
+                log.warning(
+                    "prompt %r: says %r without %r; say %r, as it was found with",
+                    prompt, subject.token, subject.class_noun, phrase,
+                )  # fmt: skip
+
+
+def _with_solver(backbone: Backbone) -> Any:
+    """The backbone's pipeline with another scheduler; the original keeps its own."""
+    pipeline = copy.copy(backbone.pipeline)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        backbone.pipeline.scheduler.config, algorithm_type="dpmsolver++", solver_order=2
+    )
+    return pipeline
+
+
+def _neurons_settings(sets: Sequence[ConceptNeurons], strength: float | None) -> dict[str, str]:
+    if not sets:
+        return {"neurons": "", "strength": ""}
+    recommended = max(neurons.strength for neurons in sets)
+    return {
+        "neurons": " ".join(neurons_hash(neurons) for neurons in sets),
+        "strength": str(recommended if strength is None else strength),
+    }
+
+
+def _draw(
+    pipeline: Any, wanted: Sequence[tuple[str, int]], settings: Mapping[str, str]
+) -> list[Picture]:
+    """One batch of (prompt, seed)."""
+    images = pipeline(
+        [prompt for prompt, _ in wanted],
+        negative_prompt=[settings["negative_prompt"]] * len(wanted),
+        num_inference_steps=int(settings["steps"]),
+        guidance_scale=float(settings["guidance"]),
+        generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
+    ).images
+    pictures = []
+    for image, (prompt, seed) in zip(images, wanted, strict=True):
+        provenance = {"prompt": prompt, "seed": str(seed), **settings}
+        provenance["parameters"] = _parameters(provenance, image.size)
+        pictures.append(Picture(image, prompt, seed, provenance))
+    return pictures
+
+
+def _parameters(provenance: Mapping[str, str], size: tuple[int, int]) -> str:
+    """The text that A1111's web UI keeps in a picture, and that many programs read."""
+    pairs = {
+        "Steps": provenance["steps"],
+        "Sampler": "DPM++ 2M",
+        "CFG scale": provenance["guidance"],
+        "Seed": provenance["seed"],
+        "Size": f"{size[0]}x{size[1]}",
+        "Model": provenance["model"],
+        "Cones neurons": provenance["neurons"],
+        "Cones strength": provenance["strength"],
+        "Version": f"cones {provenance[MARK]}",
+    }
+    lines = [provenance["prompt"]]
+    if provenance["negative_prompt"]:
+        lines.append(f"Negative prompt: {provenance['negative_prompt']}")
+    return "\n".join([*lines, ", ".join(f"{key}: {text}" for key, text in pairs.items() if text)])

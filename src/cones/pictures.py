@@ -1,0 +1,177 @@
+"""Pictures that were drawn: with what it takes to draw them again, as PNG files, as one sheet."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from cones.errors import InputError
+from cones.files import atomic_path, writable_folder
+
+MARK = "cones"  # the key of provenance that every picture of ours has: the package's version
+_NUMBERED = re.compile(r"(\d{4,})-seed")
+_GAP = 6  # pixels between the parts of a sheet
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and where it comes from.
+
+    Attributes:
+        image: RGB.
+        prompt: what was asked for.
+        seed: of its noise.
+        provenance: all that it takes to draw it again, see `cones.generate.generate`.
+    """
+
+    image: Image.Image
+    prompt: str
+    seed: int
+    provenance: Mapping[str, str]
+
+
+def save_pictures(pictures: Iterable[Picture], folder: str | os.PathLike[str]) -> list[Path]:
+    """Writes each picture as a PNG file with its provenance in text chunks.
+
+    Files are called `0000-seed0-a-photo-of-a-robot.png`. The numbers go on from the largest that is
+    in the folder already, so nothing is overwritten. Each file is written whole or not at all.
+
+    Args:
+        pictures: in the order of their numbers.
+        folder: made if it does not exist.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        InputError: the folder cannot be written, or is a file.
+    """
+    place = writable_folder(folder)
+    taken = (_NUMBERED.match(entry.name) for entry in place.iterdir())
+    first = max((int(match[1]) for match in taken if match), default=-1) + 1
+    paths = []
+    for number, picture in enumerate(pictures, first):
+        path = place / f"{number:04d}-seed{picture.seed}{_slug(picture.prompt)}.png"
+        chunks = PngInfo()
+        for key, text in picture.provenance.items():
+            write = chunks.add_text if text.isascii() else chunks.add_itxt
+            write(key, text)
+        with atomic_path(path) as temporary:
+            picture.image.save(temporary, "PNG", pnginfo=chunks)
+        paths.append(path)
+    return paths
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What `save_pictures` has written into a PNG file beside the picture.
+
+    Raises:
+        InputError: there is no such file, or it is no PNG file of `save_pictures`.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            found = {str(key): str(text) for key, text in image.info.items()}
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no PNG file, or a damaged one"
+        raise InputError(
+            f"{path}: cannot be read ({reason}); name a picture that cones has drawn"
+        ) from error
+    if MARK not in found:
+        raise InputError(
+            f"{path}: expected a picture that cones has drawn, found none of its text in it; other "
+            "programs drop it when they save a picture, name the original"
+        )
+    return found
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    scale: float = 1,
+) -> Image.Image:
+    """Many pictures as one, with labels on the left and above, on white.
+
+    Args:
+        rows: of pictures; all get the size of the largest, and a row may be shorter than others.
+        row_labels: one for each row, or none.
+        column_labels: one for each column, or none.
+        scale: how much larger (smaller, below 1) the pictures are to be.
+
+    Returns:
+        RGB, as large as it needs to be.
+
+    Raises:
+        InputError: there is no picture, the labels are not as many as rows or columns, or the scale
+            is not positive.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    _require_sheet(len(rows), columns, row_labels, column_labels, scale)
+    sizes = [image.size for row in rows for image in row]
+    width, height = (max(1, round(scale * max(sides))) for sides in zip(*sizes, strict=True))
+    font = ImageFont.load_default(size=min(max(width / 9, 12), 20))
+    left = _label_size(row_labels, font, max(width, 110))[0]
+    top = _label_size(column_labels, font, width)[1]
+    shape = (left + columns * (width + _GAP) + _GAP, top + len(rows) * (height + _GAP) + _GAP)
+    sheet = Image.new("RGB", shape, "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, label in enumerate(column_labels):
+        corner = (left + _GAP + column * (width + _GAP), _GAP)
+        pen.multiline_text(corner, _wrapped(label, font, width), "black", font)
+    for y, row in enumerate(rows):
+        above = top + _GAP + y * (height + _GAP)
+        if row_labels:
+            label = _wrapped(row_labels[y], font, max(width, 110))
+            pen.multiline_text((_GAP, above), label, "black", font)
+        for x, image in enumerate(row):
+            scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+            sheet.paste(scaled, (left + _GAP + x * (width + _GAP), above))
+    return sheet
+
+
+def _slug(prompt: str) -> str:
+    """A prompt as a part of a file name that every system takes: ASCII letters, digits, hyphens."""
+    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    words = re.findall(r"[a-z0-9]+", plain)
+    return "-".join(["", *words])[:60].rstrip("-")
+
+
+def _require_sheet(
+    rows: int, columns: int, row_labels: Sequence[str], column_labels: Sequence[str], scale: float
+) -> None:
+    if not columns:
+        raise InputError("contact sheet: expected at least one picture, found none")
+    if not scale > 0:
+        raise InputError(f"contact sheet: expected a scale above 0, found {scale}")
+    for what, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
+        if len(labels) not in (0, count):
+            raise InputError(
+                f"contact sheet: expected {count} {what} labels or none, found {len(labels)}"
+            )
+
+
+def _label_size(
+    labels: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont, limit: float
+) -> tuple[int, int]:
+    """Width and height that the largest label takes, with a gap; (0, 0) without labels."""
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    boxes = [pen.multiline_textbbox((0, 0), _wrapped(text, font, limit), font) for text in labels]
+    sides = (max((box[side] for box in boxes), default=-_GAP) for side in (2, 3))
+    width, height = (round(side) + _GAP for side in sides)
+    return width, height
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """A text with line breaks between words, so that no line that has several is wider."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)

@@ -1,0 +1,212 @@
+"""Drawing is by seed and by nothing else, is put down in full, and leaves the model as it was."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_pipeline
+
+from cones.backbone import Backbone, load_backbone
+from cones.errors import BaseModelError, InputError
+from cones.generate import generate
+from cones.layers import fingerprint, projections, shapes
+from cones.neuronfile import file_hash
+from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.pictures import Picture
+from cones.shutting import shut
+
+ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
+AND_MUGS = " and a mug" * 10
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(tiny_pipeline())
+
+
+@pytest.fixture
+def robot(backbone: Backbone) -> ConceptNeurons:
+    sizes = shapes(projections(backbone))
+    every_other = {
+        layer: np.arange(0, rows * columns, 2) for layer, (rows, columns) in sizes.items()
+    }
+    return ConceptNeurons(sizes, every_other, subjects=(ROBOT,), strength=1.5)
+
+
+def draw(backbone: Backbone, *arguments: object, **settings: object) -> list[Picture]:
+    return generate(backbone, *arguments, **{"steps": 3, **settings})  # type: ignore[arg-type]
+
+
+def difference(a: Picture, b: Picture) -> int:
+    """The largest difference of two pictures, in grey levels."""
+    return int(np.abs(np.asarray(a.image).astype(int) - np.asarray(b.image).astype(int)).max())
+
+
+def test_every_prompt_is_drawn_with_every_seed(backbone: Backbone) -> None:
+    done: list[Picture] = []
+    pictures = draw(backbone, ["a mug", "a car"], [3, 5], batch=3, on_picture=done.append)
+    assert [(p.prompt, p.seed) for p in pictures] == [
+        ("a mug", 3), ("a mug", 5), ("a car", 3), ("a car", 5)
+    ]  # fmt: skip
+    assert done == pictures
+    assert all(p.image.mode == "RGB" and p.image.size == (16, 16) for p in pictures)
+
+
+def test_a_picture_does_not_depend_on_its_batch(backbone: Backbone) -> None:
+    together = draw(backbone, ["a mug", "a car at night"], range(3), batch=6)
+    alone = draw(backbone, "a car at night", [2])[0]
+    assert difference(together[5], alone) <= 1
+    assert difference(together[4], alone) > 20
+
+
+def test_a_picture_does_not_depend_on_what_was_drawn_before(backbone: Backbone) -> None:
+    first = draw(backbone, "a mug", [1])[0]
+    torch.manual_seed(7)
+    draw(backbone, "a car", range(2), steps=5)
+    assert difference(first, draw(backbone, "a mug", [1])[0]) == 0
+
+
+def test_the_pipeline_is_left_as_it_was(backbone: Backbone, robot: ConceptNeurons) -> None:
+    scheduler, weights = backbone.pipeline.scheduler, fingerprint(projections(backbone))
+    configuration = dict(backbone.pipeline.config)
+    pictures = draw(backbone, "a sks robot", neurons=robot)
+    assert pictures[0].provenance["scheduler"] == "DPMSolverMultistepScheduler"
+    assert backbone.pipeline.scheduler is scheduler
+    assert dict(backbone.pipeline.config) == configuration
+    assert fingerprint(projections(backbone)) == weights
+
+
+def test_neurons_are_shut_while_it_draws(backbone: Backbone, robot: ConceptNeurons) -> None:
+    inside = draw(backbone, "a sks robot", neurons=robot, strength=1)[0]
+    with shut(backbone, robot, 1):
+        around = draw(backbone, "a sks robot")[0]
+    assert difference(inside, around) == 0
+    assert difference(inside, draw(backbone, "a sks robot")[0]) > 0
+    assert inside.provenance["weights"] == around.provenance["weights"]
+
+
+def test_provenance_says_all(backbone: Backbone, robot: ConceptNeurons, tmp_path: object) -> None:
+    robot.save(f"{tmp_path}/robot.cones.safetensors")
+    picture = draw(
+        backbone, "a sks robot", [4], neurons=robot, negative_prompt="a mug", guidance=2.5
+    )[0]
+    text = dict(picture.provenance)
+    base = fingerprint(projections(backbone))
+    assert text.pop("weights") != base
+    assert text.pop("parameters") == (
+        "a sks robot\nNegative prompt: a mug\nSteps: 3, Sampler: DPM++ 2M, CFG scale: 2.5, "
+        f"Seed: 4, Size: 16x16, Model: {backbone.name}, Cones neurons: {text['neurons']}, "
+        f"Cones strength: 1.5, Version: cones {text['cones']}"
+    )
+    assert text.pop("cones")
+    assert text == {
+        "prompt": "a sks robot",
+        "negative_prompt": "a mug",
+        "seed": "4",
+        "steps": "3",
+        "guidance": "2.5",
+        "scheduler": "DPMSolverMultistepScheduler",
+        "dtype": "float32",
+        "model": backbone.name,
+        "fingerprint": base,
+        "neurons": file_hash(f"{tmp_path}/robot.cones.safetensors"),
+        "strength": "1.5",
+    }
+
+
+def test_provenance_names_the_base_model_also_while_something_is_shut(
+    backbone: Backbone, robot: ConceptNeurons
+) -> None:
+    with shut(backbone, robot):
+        text = draw(backbone, "a sks robot")[0].provenance
+    assert text["fingerprint"] == fingerprint(projections(backbone)) != text["weights"]
+    assert (text["neurons"], text["strength"]) == ("", "")
+
+
+def test_several_sets_are_united(backbone: Backbone, robot: ConceptNeurons) -> None:
+    mug = replace(robot, subjects=(SubjectInfo("zwx", "mug"),), strength=1.0)
+    prompt = "a sks robot and a zwx mug"
+    several = draw(backbone, prompt, neurons=[robot, mug])[0]
+    assert difference(several, draw(backbone, prompt, neurons=robot | mug)[0]) == 0
+    assert len(several.provenance["neurons"].split()) == 2
+    assert several.provenance["strength"] == "1.5"
+
+
+def test_neurons_of_another_model_are_refused(backbone: Backbone, robot: ConceptNeurons) -> None:
+    other = ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=(ROBOT,))
+    with pytest.raises(BaseModelError):
+        draw(backbone, "a sks robot", neurons=other)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warning"),
+    [
+        ("a sks robot", None),
+        ("A SKS Robot", None),
+        ("a sks red robot", None),
+        ("a robot", "prompt 'a robot': names no subject of the neurons; say 'sks robot'"),
+        ("a sksy robot", "prompt 'a sksy robot': names no subject of the neurons; say 'sks robot'"),
+        (
+            "a sks in the snow",
+            "prompt 'a sks in the snow': says 'sks' without 'robot'; say 'sks robot', as it was "
+            "found with",
+        ),
+        (
+            f"a sks robot{AND_MUGS}",
+            f"prompt 'a sks robot{AND_MUGS}': has 33 tokens, pipeline reads the first 30; what "
+            "follows has no effect",
+        ),
+    ],
+)
+def test_prompts_that_seem_unmeant_are_warned_of(
+    backbone: Backbone,
+    robot: ConceptNeurons,
+    caplog: pytest.LogCaptureFixture,
+    prompt: str,
+    warning: str | None,
+) -> None:
+    with caplog.at_level(logging.WARNING, "cones"):
+        draw(backbone, prompt, neurons=robot, steps=1)
+    ours = [each.getMessage() for each in caplog.records if each.name == "cones"]
+    assert ours == ([warning] if warning else [])
+
+
+def test_a_prompt_that_cuts_the_token_off_is_refused(
+    backbone: Backbone, robot: ConceptNeurons
+) -> None:
+    prompt = "a mug and " * 10 + "a sks robot"
+    with pytest.raises(InputError) as error:
+        draw(backbone, prompt, neurons=robot)
+    assert str(error.value) == (
+        f"prompt {prompt!r}: 'sks' stands behind token 30, where pipeline cuts prompts off "
+        "(33 tokens found); shorten the prompt"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps: expected at least 1, found 0"),
+        ({"batch": 0}, "batch: expected at least 1, found 0"),
+        ({"seeds": []}, "seeds: expected at least 1, found 0"),
+        ({"prompts": []}, "prompts: expected at least 1, found 0"),
+        (
+            {"strength": 1.5},
+            "strength: is of neurons, but none are given; name them or leave it out",
+        ),
+        ({"neurons": []}, "no neurons to shut; give at least one set"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    backbone: Backbone, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        draw(backbone, **{"prompts": "a mug", "seeds": [0], **settings})
+    assert str(error.value) == message
+
+
+def test_a_strength_out_of_range_is_refused(backbone: Backbone, robot: ConceptNeurons) -> None:
+    with pytest.raises(InputError, match=r"^strength: expected 0 to 2, found 3$"):
+        draw(backbone, "a sks robot", neurons=robot, strength=3)
