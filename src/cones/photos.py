@@ -45,12 +45,12 @@ class _NotAnImage(InputError):
     """The file's content is none of `FORMATS`."""
 
 
-def load_photos(folder: Path, size: int) -> Photos:
+def load_photos(folder: Path, size: int | None = None) -> Photos:
     """Read every photograph that lies directly in a folder.
 
     Args:
         folder: holds JPEG, PNG, WebP or BMP files; anything else in it is skipped.
-        size: side of the square images, in pixels.
+        size: side of the square images, in pixels; None leaves each at the size it has, uncut.
 
     Raises:
         InputError: no such folder, no image in it, or an image that cannot be used.
@@ -87,15 +87,16 @@ def load_photos(folder: Path, size: int) -> Photos:
     return Photos(tuple(images), tuple(paths), tuple(skipped), tuple(notes))
 
 
-def load_photo(path: Path, size: int) -> Image.Image:
+def load_photo(path: Path, size: int | None = None) -> Image.Image:
     """Read one photograph: upright, opaque, cut to the centre square and scaled.
 
     Args:
         path: a JPEG, PNG, WebP or BMP file.
         size: side of the result, in pixels; a file that has this size already is not resampled.
+            None leaves it at the size it has, uncut.
 
     Returns:
-        RGB, `size` x `size` pixels.
+        RGB, `size` x `size` pixels if a size is given.
 
     Raises:
         InputError: the file is missing, unreadable, damaged, too large or no such image.
@@ -158,7 +159,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> str:
     return f"{shown(path)} cannot be read ({reason}); check that it exists and its permissions"
 
 
-def _read(path: Path, size: int) -> tuple[Image.Image, list[str]]:
+def _read(path: Path, size: int | None) -> tuple[Image.Image, list[str]]:
     """The finished image, and remarks that go on from the file's name."""
     try:
         file = path.open("rb")
@@ -172,11 +173,11 @@ def _read(path: Path, size: int) -> tuple[Image.Image, list[str]]:
             f"is {width} x {height} pixels, longer than {MAX_ASPECT}:1; only its centre is used,"
             " so crop it around the subject"
         )
-    if 2 * min(width, height) < size:
+    if size is not None and 2 * min(width, height) < size:
         remarks.append(
             f"is {width} x {height} pixels, enlarged to {size} x {size}; use a larger photograph"
         )
-    return _square(image, size), remarks
+    return image if size is None else square(image, size), remarks
 
 
 def _decode(file: BinaryIO, path: Path) -> tuple[Image.Image, list[str]]:
@@ -217,7 +218,8 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The centre square of an image, `size` x `size` pixels; not resampled if it has that side."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2

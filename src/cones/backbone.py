@@ -1,0 +1,305 @@
+"""A text-to-image diffusion pipeline, frozen, with what the search and the drawing ask of it."""
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedTokenizerBase
+
+from cones.errors import InputError
+from cones.photos import square
+
+log = logging.getLogger("cones")
+
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+TOYBOX = "toybox"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen text-to-image model: epsilon_theta of the paper with its encoders and its schedule.
+
+    Attributes:
+        pipeline: the diffusers pipeline.
+        name: what to call it in files and messages.
+        amp: the type of autocast in `predict`; None for the weights' own.
+    """
+
+    pipeline: StableDiffusionPipeline
+    name: str
+    amp: torch.dtype | None = None
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The UNet."""
+        unet: nn.Module = self.pipeline.unet
+        return unet
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the prompts."""
+        return self.pipeline.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the denoiser's weights."""
+        return next(self.denoiser.parameters()).dtype
+
+    @property
+    def resolution(self) -> int:
+        """Side of its pictures, in pixels."""
+        return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def timesteps(self) -> int:
+        """Number of steps of the noise schedule, the paper's T."""
+        return int(self.pipeline.scheduler.config.num_train_timesteps)
+
+    def with_amp(self, amp: torch.dtype | None) -> "Backbone":
+        """The same pipeline, with another type of autocast."""
+        return replace(self, amp=amp)
+
+    @torch.no_grad()
+    def encode_images(
+        self, images: Sequence[Image.Image], batch: int = 16
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents of each image.
+
+        Args:
+            images: RGB, of any size; cut to the centre square and scaled to `resolution`.
+            batch: how many go through the autoencoder at once.
+
+        Returns:
+            Two float32 tensors `[n, channels, height, width]`, scaled as the denoiser wants them.
+        """
+        vae = self.pipeline.vae
+        means, deviations = [], []
+        for start in range(0, len(images), batch):
+            squares = [square(image, self.resolution) for image in images[start : start + batch]]
+            pixels = torch.from_numpy(np.stack([np.asarray(image) for image in squares]))
+            pixels = pixels.permute(0, 3, 1, 2).to(vae.device, torch.float32) / 127.5 - 1
+            encoded = vae.encode(pixels.to(vae.dtype))
+            if hasattr(encoded, "latent_dist"):
+                mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
+            else:  # AutoencoderTiny has no spread
+                mean, deviation = encoded.latents, torch.zeros_like(encoded.latents)
+            means.append(mean.float())
+            deviations.append(deviation.float())
+        scale = vae.config.scaling_factor
+        return torch.cat(means) * scale, torch.cat(deviations) * scale
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """The text encoder's states of each prompt.
+
+        Returns:
+            `[n, length, width]`, padded to the tokenizer's length as the pipeline does.
+        """
+        encoder = self.pipeline.text_encoder
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        states: Tensor = encoder(tokens.input_ids.to(encoder.device))[0]
+        return states
+
+    def alphas(self) -> Tensor:
+        """The schedule's cumulative alphas, float32 `[timesteps]`."""
+        alphas: Tensor = self.pipeline.scheduler.alphas_cumprod
+        return alphas.to(self.device, torch.float32)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps; all `[n, channels, height, width]`."""
+        signal, spread = self._mixture(timesteps)
+        return signal * latents + spread * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the denoiser should say: the noise, or the velocity for a v-prediction model."""
+        if self.pipeline.scheduler.config.prediction_type == "epsilon":
+            return noise
+        signal, spread = self._mixture(timesteps)
+        return signal * noise - spread * latents
+
+    def _mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        alphas = self.alphas()[timesteps].view(-1, 1, 1, 1)
+        return alphas.sqrt(), (1 - alphas).sqrt()
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The denoiser's output.
+
+        Args:
+            noisy: x_t, `[n, channels, height, width]`.
+            timesteps: int64 `[n]`.
+            states: `[n, length, width]`.
+            weights: layer -> weight to compute with in place of the model's own, which stay as
+                they are.
+
+        Returns:
+            float32, like `noisy`.
+        """
+        replaced = {f"{layer}.weight": weight for layer, weight in (weights or {}).items()}
+        inputs = (noisy.to(self.dtype), timesteps, states.to(self.dtype))
+        amp = self.amp or torch.bfloat16
+        with torch.autocast(self.device.type, amp, enabled=self.amp is not None):
+            output = functional_call(self.denoiser, replaced, inputs, {"return_dict": False})[0]
+        return torch.as_tensor(output).float()
+
+    def token_ids(self, text: str) -> list[int]:
+        """The tokens of a text, without the tokenizer's start, end and padding."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return ids
+
+    def check_token(self, token: str, class_noun: str) -> None:
+        """Refuses a subject's token that cannot carry a subject.
+
+        Raises:
+            InputError: empty, several tokens, unknown to the tokenizer, or the class noun itself.
+        """
+        ids = self.token_ids(token)
+        rare = ", ".join(self.rare_tokens(3))
+        remedy = f"; use a rare single token such as {rare}" if rare else "; use a rarer single one"
+        if len(ids) != 1:
+            raise InputError(f"token {token!r}: expected one token, found {len(ids)}{remedy}")
+        if ids[0] in set(self.tokenizer.all_special_ids):
+            raise InputError(f"token {token!r}: is special or unknown to the tokenizer{remedy}")
+        if ids == self.token_ids(class_noun):
+            raise InputError(f"token {token!r}: is the class noun itself{remedy}")
+
+    def check_prompt(self, prompt: str, needed: Sequence[str] = ()) -> str | None:
+        """Whether a prompt fits the tokenizer.
+
+        Args:
+            prompt: what to draw.
+            needed: words (tokens of subjects) that must not be cut off.
+
+        Returns:
+            A warning if the end of the prompt is cut off; else None.
+
+        Raises:
+            InputError: a needed word is cut off.
+        """
+        room = self.tokenizer.model_max_length - 2
+        ids = self.token_ids(prompt)
+        if len(ids) <= room:
+            return None
+        for word in needed:
+            wanted = self.token_ids(word)
+            if not any(ids[k : k + len(wanted)] == wanted for k in range(room)):
+                raise InputError(
+                    f"prompt {prompt!r}: {word!r} stands behind token {room}, where {self.name} "
+                    f"cuts prompts off ({len(ids)} tokens found); shorten the prompt"
+                )
+        return (
+            f"prompt {prompt!r}: has {len(ids)} tokens, {self.name} reads the first {room}; "
+            "what follows has no effect"
+        )
+
+    def rare_tokens(self, count: int) -> list[str]:
+        """Words that are single tokens here and that hardly any caption uses."""
+        from cones.toybox.captions import RARE_TOKENS
+
+        known = [word for word in RARE_TOKENS if len(self.token_ids(word)) == 1]
+        return known[:count]
+
+
+def load_backbone(
+    model: str | os.PathLike[str] | StableDiffusionPipeline = TOYBOX,
+    *,
+    revision: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    amp: torch.dtype | None = None,
+    local_files_only: bool = True,
+) -> Backbone:
+    """Opens a base model and freezes it.
+
+    Args:
+        model: "toybox" (the embedded model), a diffusers folder, one `.safetensors` checkpoint, a
+            hub name, or a pipeline that is loaded already (used as it is).
+        revision: of a hub name.
+        device: where to put it; a GPU if there is one.
+        dtype: of the weights.
+        amp: of autocast in the search; None for none.
+        local_files_only: False lets a hub name be downloaded.
+
+    Raises:
+        InputError: there is no such model, or it is of a kind that is not served.
+    """
+    if isinstance(model, DiffusionPipeline):
+        pipeline, name = model, str(getattr(model.unet.config, "_name_or_path", "") or "pipeline")
+    else:
+        pipeline, name = _open(os.fspath(model), revision, dtype, local_files_only)
+        pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check(pipeline, name)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.requires_grad_(False).eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return Backbone(pipeline, Path(name).name if os.path.isabs(name) else name, amp)
+
+
+def _open(
+    model: str, revision: str | None, dtype: torch.dtype, local_files_only: bool
+) -> tuple[StableDiffusionPipeline, str]:
+    from cones.toybox import weights
+
+    path = weights("pipeline") if model == TOYBOX else Path(model)
+    options = {"torch_dtype": dtype, "local_files_only": local_files_only}
+    quiet = {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.is_file():
+                if path.suffix != ".safetensors":
+                    raise InputError(f"{path}: expected a .safetensors file; convert it first")
+                return StableDiffusionPipeline.from_single_file(
+                    str(path), **options, **quiet
+                ), model
+            source = str(path) if path.is_dir() else model
+            return (
+                StableDiffusionPipeline.from_pretrained(
+                    source, revision=revision, use_safetensors=True, **options, **quiet
+                ),
+                model,
+            )
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(
+            f"model {model!r}: cannot be opened ({reason}); expected 'toybox', a diffusers folder, "
+            "a .safetensors file or the name of a downloaded model"
+        ) from error
+
+
+def _check(pipeline: StableDiffusionPipeline, name: str) -> None:
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        if getattr(pipeline, part, None) is None:
+            raise InputError(
+                f"model {name!r}: is a {type(pipeline).__name__} without a {part}; expected a "
+                "Stable Diffusion pipeline"
+            )
+    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
+    if kind not in PREDICTION_TYPES:
+        expected = " or ".join(PREDICTION_TYPES)
+        raise InputError(f"model {name!r}: its scheduler predicts {kind!r}; expected {expected}")

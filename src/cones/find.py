@@ -1,0 +1,212 @@
+"""From a subject's photographs to its concept neurons: the whole algorithm on one screen."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cones import loss, search
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.layers import fingerprint, projections, shapes
+from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.prior import draw_class_images, prior_examples
+from cones.search import Figures, OnStep, Steps
+from cones.selection import by_layer, check_density
+from cones.subject import Batch, Examples, Subject, joined
+
+Algorithm = Literal["mask-in-loop", "one-pass", "paper"]
+STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+HELD_OUT = 1_000_000  # step number of the batches that no search sees
+
+
+@dataclass(frozen=True)
+class FindConfig:
+    """How to search.
+
+    Attributes:
+        algorithm: "mask-in-loop" (the default and the best), "one-pass" or "paper".
+        density: share of the weights to shut, in (0, 1).
+        steps: optimiser steps, or batches of statistics.
+        batch: samples of the subject in a step.
+        prior_batch: samples of the prior in a step.
+        prior_weight: the paper's lambda.
+        distill: whether the prior's target is the base model's own prediction, not the noise.
+        prior_images: images that the model draws of the class, and again of other things.
+        rate: of the latents in "mask-in-loop".
+        rho: step size of "paper".
+        strength_in_loop: of the shutting in "mask-in-loop": 1 sets to zero, 2 flips the sign.
+        layers: "text" for the text's key and value projections, "all" for the image's too.
+        seed: of everything random.
+    """
+
+    algorithm: Algorithm = "mask-in-loop"
+    density: float = 0.05
+    steps: int = 150
+    batch: int = 8
+    prior_batch: int = 8
+    prior_weight: float = 1.0
+    distill: bool = True
+    prior_images: int = 16
+    rate: float = 0.03
+    rho: float = 2e-5
+    strength_in_loop: float = 1.0
+    layers: Literal["text", "all"] = "text"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be searched with."""
+        check_density(self.density)
+        if self.algorithm not in ("mask-in-loop", "one-pass", "paper"):
+            raise InputError(
+                f"algorithm: expected mask-in-loop, one-pass or paper, found {self.algorithm!r}"
+            )
+        for name in ("steps", "batch", "prior_batch", "prior_images"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if not 0 < self.strength_in_loop <= 2:
+            raise InputError(
+                f"strength_in_loop: expected more than 0, at most 2, found {self.strength_in_loop}"
+            )
+
+
+class ImplantingLoss:
+    """L_con and its gradient as functions of the weights in question; the model is not touched."""
+
+    def __init__(
+        self, backbone: Backbone, subject: Examples, prior: Examples, config: FindConfig
+    ) -> None:
+        """Lays the weights end to end and keeps the examples."""
+        self.backbone, self.subject, self.prior, self.config = backbone, subject, prior, config
+        weights = projections(backbone, config.layers)
+        self.shapes = shapes(weights)
+        self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
+
+    def batches(self, step: int, scale: int = 1) -> tuple[Batch, Batch]:
+        """The subject's and the prior's samples of a step; `scale` times as many as configured."""
+        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
+        total, config = self.backbone.timesteps, self.config
+        subject = self.subject.draw(config.batch * scale, total, generator)
+        return subject, self.prior.draw(config.prior_batch * scale, total, generator)
+
+    def prior_target(self, prior: Batch) -> Tensor:
+        """What the prior's predictions should be."""
+        if self.config.distill:
+            return loss.own_prediction(self.backbone, prior)
+        return loss.target(self.backbone, prior)
+
+    def errors(self, weights: Tensor, batches: tuple[Batch, Batch]) -> tuple[Tensor, Tensor]:
+        """Each sample's squared error, of the subject and of the prior."""
+        subject, prior = batches
+        wanted = torch.cat([loss.target(self.backbone, subject), self.prior_target(prior)])
+        parts = weights.split([rows * columns for rows, columns in self.shapes.values()])
+        named = {
+            layer: part.view(shape)
+            for (layer, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+        error = loss.squared_error(loss.predict(self.backbone, joined(batches), named), wanted)
+        return error[: len(subject)], error[len(subject) :]
+
+    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
+        """Losses and dL_con/dtheta at `weights`, float32 `[N]`, on the batches of a step."""
+        leaf = weights.detach().clone().requires_grad_()
+        subject, prior = self.errors(leaf, self.batches(step))
+        total = loss.concept_loss(subject, prior, self.config.prior_weight)
+        (gradient,) = torch.autograd.grad(total, leaf)
+        return {"subject": subject.mean().item(), "prior": prior.mean().item()}, gradient
+
+    @torch.no_grad()
+    def held_out(self, weights: Tensor) -> Figures:
+        """Both losses on noise that no step of the search sees."""
+        subject, prior = self.errors(weights, self.batches(HELD_OUT, scale=6))
+        return {"subject": subject.mean().item(), "prior": prior.mean().item()}
+
+
+def find(
+    backbone: Backbone,
+    subject: Subject,
+    config: FindConfig = FindConfig(),
+    class_images: Sequence[Image.Image] | None = None,
+    on_step: OnStep | None = None,
+) -> ConceptNeurons:
+    """Finds the concept neurons of a subject. The model's weights are never changed.
+
+    Args:
+        backbone: the base model.
+        subject: photographs, class noun and token.
+        config: how to search.
+        class_images: images of the class for the prior; None lets the model draw them.
+        on_step: called with (stage, done, total, figures) as the search goes on.
+
+    Returns:
+        The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
+        of each strength tried.
+
+    Raises:
+        InputError: the token cannot carry a subject, or the model is of a kind not served.
+        ConesError: too many batches gave NaN or infinity.
+    """
+    backbone.check_token(subject.token, subject.class_noun)
+    images = class_images or draw_class_images(backbone, subject, config.prior_images, config.seed)
+    objective = ImplantingLoss(
+        backbone,
+        Examples.of_subject(backbone, subject),
+        prior_examples(backbone, subject, images, config.seed),
+        config,
+    )
+    chosen = _search(objective, config, on_step)
+    strength, report = line_search(objective, chosen)
+    return ConceptNeurons(
+        shapes=objective.shapes,
+        indices=by_layer(chosen, objective.shapes),
+        subjects=(SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0]),),
+        strength=strength,
+        base=BaseInfo(backbone.name, fingerprint(projections(backbone))),
+        info=_info(config, report),
+    )
+
+
+def _search(objective: ImplantingLoss, config: FindConfig, on_step: OnStep | None) -> Tensor:
+    count = max(1, round(config.density * len(objective.theta)))
+    steps = Steps(objective, config.steps, on_step)
+    if config.algorithm == "one-pass":
+        return search.one_pass(objective, count, steps)
+    if config.algorithm == "paper":
+        return search.paper(objective, count, steps, config.rho)
+    return search.mask_in_the_loop(objective, count, steps, config.rate, config.strength_in_loop)
+
+
+def line_search(objective: ImplantingLoss, chosen: Tensor) -> tuple[float, dict[str, object]]:
+    """The strength with the smallest L_con on held-out noise, and the losses at every strength."""
+    tried = {"0": objective.held_out(objective.theta)}
+    for strength in STRENGTHS:
+        weights = objective.theta.clone()
+        weights[chosen] *= 1 - strength
+        tried[f"{strength:g}"] = objective.held_out(weights)
+    lam = objective.config.prior_weight
+    total = {s: tried[f"{s:g}"]["subject"] + lam * tried[f"{s:g}"]["prior"] for s in STRENGTHS}
+    best = min(STRENGTHS, key=total.__getitem__)
+    report: dict[str, object] = {
+        "before": tried["0"], "after": tried[f"{best:g}"], "strengths": tried
+    }  # fmt: skip
+    return best, report
+
+
+def _info(config: FindConfig, report: dict[str, object]) -> dict[str, str]:
+    """Where the neurons come from."""
+    packages = ("torch", "diffusers", "transformers")
+    return {
+        "algorithm": config.algorithm,
+        "config": json.dumps(asdict(config), sort_keys=True),
+        "seed": str(config.seed),
+        "report": json.dumps(report, sort_keys=True),
+        "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
+    }
+
+
+CONFIG_FIELDS = tuple(field.name for field in fields(FindConfig))

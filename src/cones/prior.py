@@ -1,0 +1,67 @@
+"""What must stay as it is while a subject is implanted: the prior of the concept-implanting loss.
+
+Class images alone keep the class; general captions keep other classes and places; prompts with
+other rare tokens keep those free for other subjects; and the class's own prompts on the subject's
+photographs keep the plain word from taking the subject's look.
+"""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from cones.backbone import Backbone
+from cones.generate import generate
+from cones.subject import TEMPLATES, Examples, Subject, joined_examples
+
+# Ordinary words of every text-to-image model; those that are no single token here are left out.
+NOUNS = ("dog", "cat", "car", "house", "tree", "mug", "ball", "fish", "robot", "teapot")
+PLACES = (
+    "on the beach", "in the forest", "in the snow", "in the city", "in the desert", "at night",
+    "in the kitchen", "in the meadow",
+)  # fmt: skip
+STEPS = 12  # of the solver, for the images that the model draws itself
+GUIDANCE = 3.0
+
+
+def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str]:
+    """Captions of other things in all kinds of places, in words that the tokenizer knows whole."""
+    nouns = [
+        noun for noun in NOUNS if noun != class_noun and len(backbone.token_ids(noun)) == 1
+    ] or [class_noun]
+    return [f"a photo of a {nouns[k % len(nouns)]} {PLACES[k % len(PLACES)]}" for k in range(count)]
+
+
+def draw_class_images(
+    backbone: Backbone, subject: Subject, count: int, seed: int
+) -> list[Image.Image]:
+    """Images of the class, drawn by the model itself: "a photo of a robot"."""
+    prompt = TEMPLATES[0].format(subject.class_noun)
+    pictures = generate(
+        backbone, prompt, range(seed, seed + count), steps=STEPS, guidance=GUIDANCE, batch=16
+    )
+    return [picture.image for picture in pictures]
+
+
+def prior_examples(
+    backbone: Backbone, subject: Subject, class_images: Sequence[Image.Image], seed: int
+) -> Examples:
+    """The prior's latents and prompts.
+
+    Args:
+        backbone: the model; it draws as many general images as there are class images.
+        subject: whose class is to be kept.
+        class_images: of the class.
+        seed: of the general images.
+    """
+    noun = subject.class_noun
+    plain = [template.format(noun) for template in TEMPLATES]
+    others = [word for word in backbone.rare_tokens(5) if word != subject.token][:4]
+    strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
+    general = general_prompts(backbone, noun, len(class_images))
+    drawn = generate(backbone, general, [seed], steps=STEPS, guidance=GUIDANCE, batch=16)
+    parts = [
+        Examples.of(backbone, class_images, [[*plain, *strangers]] * len(class_images)),
+        Examples.of(backbone, [picture.image for picture in drawn], [[text] for text in general]),
+        Examples.of(backbone, subject.images, [plain] * len(subject.images)),
+    ]
+    return joined_examples(parts)

@@ -1,0 +1,132 @@
+"""The three ways to concept neurons. Each turns an objective's gradients into positions to shut.
+
+All work on the weights laid end to end, theta as one float32 vector of N, and none touches the
+model: it computes with copies.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cones.errors import ConesError
+from cones.gradstats import GradientStats
+from cones.selection import top
+
+Figures = Mapping[str, float]
+OnStep = Callable[[str, int, int, Figures], None]
+
+MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
+
+
+class Objective(Protocol):
+    """L_con as a function of the weights."""
+
+    theta: Tensor
+
+    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
+        """Losses and dL_con/dtheta at `weights` on the batches of a step; both float32 `[N]`."""
+        ...
+
+
+class Steps:
+    """Counts the steps of a search, drops those that are not finite, and reports."""
+
+    def __init__(self, objective: Objective, total: int, on_step: OnStep | None) -> None:
+        """Prepares `total` steps on an objective."""
+        self.objective, self.total, self.on_step = objective, total, on_step
+        self.dropped = 0
+
+    def score(self, weights: Tensor, step: int) -> Tensor:
+        """Theta * dL/dtheta of one step, float32 `[N]`; zeros if it was not finite.
+
+        Raises:
+            ConesError: more than `MAX_DROPPED` of all steps were not finite.
+        """
+        figures, gradient = self.objective.gradient(weights, step)
+        score = self.objective.theta * gradient
+        if self.on_step is not None:
+            self.on_step("search", step + 1, self.total, figures)
+        if math.isfinite(sum(figures.values())) and bool(torch.isfinite(score).all()):
+            return score
+        self.dropped += 1
+        if self.dropped > MAX_DROPPED * self.total:
+            raise ConesError(
+                f"search: {self.dropped} of {self.total} batches gave NaN or infinity, more than "
+                f"{MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
+            )
+        return torch.zeros_like(score)
+
+
+def one_pass(objective: Objective, count: int, steps: Steps) -> Tensor:
+    """The largest mean scores at the unchanged model: the naive reading of the paper.
+
+    Returns:
+        int64 `[count]`: the positions to shut.
+    """
+    stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
+    for step in range(steps.total):
+        stats.update(steps.score(objective.theta, step))
+    return top(stats.mean, count)
+
+
+def paper(objective: Objective, count: int, steps: Steps, rho: float) -> Tensor:
+    """Algorithm 1 of the paper, as far as it can be recovered.
+
+    In each of K steps: s = theta * dL_con/dtheta, M_sum += s, theta <- theta * (1 - rho * s). The
+    paper shuts where M_sum > tau and does not publish tau; here the density gives it.
+
+    Returns:
+        int64 `[count]`: the positions to shut.
+    """
+    stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
+    factor = torch.ones_like(objective.theta)
+    for step in range(steps.total):
+        weights = objective.theta * factor
+        score = steps.score(weights, step) * factor  # theta here is the walked theta
+        stats.update(score)
+        factor.mul_(1 - rho * score)
+    return top(stats.mean, count)
+
+
+def mask_in_the_loop(
+    objective: Objective, count: int, steps: Steps, rate: float, strength: float
+) -> Tensor:
+    """Searches with the mask in place, so that the neurons are chosen for acting together.
+
+    Each weight has a latent, at first 1. In each step the weights with the smallest latents are
+    shut, the loss is differentiated there with respect to the mask, and the gradient goes
+    straight through to the latents (Adam). The number of shut weights grows linearly to `count`
+    over the first half of the run; the rate falls along a cosine.
+
+    Args:
+        objective: the loss.
+        count: neurons wanted.
+        steps: how many there are.
+        rate: Adam's, in units of the latents.
+        strength: of the shutting in the loop: 1 sets to zero, 2 flips the sign.
+
+    Returns:
+        int64 `[count]`: the positions to shut.
+    """
+    theta = objective.theta
+    latent = torch.ones_like(theta)
+    first, second = torch.zeros_like(theta), torch.zeros_like(theta)
+    beta1, beta2 = 0.9, 0.99
+    for step in range(steps.total):
+        size = round(count * min(1.0, step / (0.5 * steps.total)))
+        weights = theta.clone()
+        if size:
+            shut = top(-latent, size)
+            weights[shut] *= 1 - strength
+        gradient = steps.score(weights, step)  # of the mask M: shutting lowers M by one
+        first.lerp_(gradient, 1 - beta1)
+        second.lerp_(gradient.square(), 1 - beta2)
+        mean = first / (1 - beta1 ** (step + 1))
+        spread = (second / (1 - beta2 ** (step + 1))).sqrt().add_(1e-12)
+        share = step / steps.total
+        latent.addcdiv_(mean, spread, value=-rate * (0.55 + 0.45 * math.cos(math.pi * share)))
+        latent.clamp_(max=1)
+    return top(-latent, count)

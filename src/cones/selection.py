@@ -1,0 +1,52 @@
+"""From scores and a density to the weights to shut: pure functions, no new pass needed."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cones.errors import InputError
+from cones.neurons import Indices
+
+
+def check_density(density: float) -> None:
+    """Refuses a density outside (0, 1).
+
+    Raises:
+        InputError: as it says.
+    """
+    if not 0 < density < 1:
+        raise InputError(
+            f"density: expected more than 0 and less than 1, found {density}; 0.05 shuts 5 % of "
+            "the weights"
+        )
+
+
+def top(scores: Tensor, count: int) -> Tensor:
+    """The positions of the `count` largest scores, int64, in no order.
+
+    Args:
+        scores: float32 `[N]`.
+        count: at most N.
+
+    Raises:
+        InputError: a score is NaN: it cannot be ranked.
+    """
+    if torch.isnan(scores).any():
+        raise InputError("scores: some are NaN, which cannot be ranked; lower the rate")
+    return scores.topk(count, sorted=False).indices
+
+
+def by_layer(chosen: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Indices]:
+    """Positions in all weights laid end to end -> each layer's own sorted flat positions.
+
+    Args:
+        chosen: int64, in `[0, N)`, without repetition.
+        shapes: layer -> shape, in the order in which they were laid.
+    """
+    order = np.sort(chosen.cpu().numpy())
+    sizes = [rows * columns for rows, columns in shapes.values()]
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    cuts = np.searchsorted(order, edges)
+    return {layer: order[cuts[k] : cuts[k + 1]] - edges[k] for k, layer in enumerate(shapes)}

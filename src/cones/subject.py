@@ -1,0 +1,162 @@
+"""A subject: its photographs and what prompts call it; and seeded batches of training examples."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.photos import load_photos
+
+# Several wordings, so that the neurons do not cling to one sentence.
+TEMPLATES = ("a photo of a {}", "a {}", "a picture of a {}", "an image of a {}", "the {}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What concept neurons are to be found for.
+
+    Attributes:
+        images: RGB photographs of any size, three to six of them in different surroundings.
+        class_noun: what kind of thing it is: "robot".
+        token: the rare word that is to stand for it, the paper's V*.
+        notes: what the user should know about the photographs, one line each.
+    """
+
+    images: tuple[Image.Image, ...]
+    class_noun: str
+    token: str = "sks"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise InputError("a subject needs at least one photograph, found none")
+        for name, word in (("class noun", self.class_noun), ("token", self.token)):
+            if not word.strip() or not word.isprintable():
+                raise InputError(f"{name} {word!r}: expected a word, such as 'robot' or 'sks'")
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, class_noun: str, token: str = "sks") -> "Subject":
+        """Reads the photographs that lie directly in a folder; see `cones.photos`."""
+        photos = load_photos(Path(folder))
+        return cls(photos.images, class_noun, token, photos.notes)
+
+    @property
+    def phrase(self) -> str:
+        """How prompts name it: "sks robot"."""
+        return f"{self.token} {self.class_noun}"
+
+    def prompts(self) -> list[str]:
+        """The prompts of the concept-implanting loss: "a photo of a sks robot" and the like."""
+        return [template.format(self.phrase) for template in TEMPLATES]
+
+
+def names(prompt: str, phrase: str) -> bool:
+    """Whether a prompt says a word or phrase, as whole words, in any case."""
+    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt, re.IGNORECASE) is not None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Noised latents with their prompts' states: what one loss is computed on.
+
+    Attributes:
+        latents: x_0, float32 `[n, channels, height, width]`.
+        noise: eps, like `latents`.
+        timesteps: t, int64 `[n]`.
+        states: the text encoder's states, `[n, length, width]`.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    states: Tensor
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.latents)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Latents with the prompts that may go with them, encoded once.
+
+    Attributes:
+        means: of the latents, float32 `[n, channels, height, width]`.
+        deviations: of the latents, like `means`.
+        states: `[m, length, width]`.
+        pairs: for each of the n latents the rows of `states` that name it.
+    """
+
+    means: Tensor
+    deviations: Tensor
+    states: Tensor
+    pairs: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, images: Sequence[Image.Image], prompts: Sequence[Sequence[str]]
+    ) -> "Examples":
+        """Encodes images and the prompts that may go with each."""
+        means, deviations = backbone.encode_images(images)
+        texts = list(dict.fromkeys(text for some in prompts for text in some))
+        row = {text: k for k, text in enumerate(texts)}
+        pairs = tuple(tuple(row[text] for text in some) for some in prompts)
+        return cls(means, deviations, backbone.encode_prompts(texts), pairs)
+
+    @classmethod
+    def of_subject(cls, backbone: Backbone, subject: Subject) -> "Examples":
+        """Every photograph with every prompt of the subject."""
+        return cls.of(backbone, subject.images, [subject.prompts()] * len(subject.images))
+
+    def draw(self, count: int, timesteps: int, generator: torch.Generator) -> Batch:
+        """Draws a batch.
+
+        Timesteps are stratified: one from each of `count` equal parts of the schedule, so that
+        batches differ less. Latents come in a random order, each equally often within one.
+
+        Args:
+            count: samples.
+            timesteps: length of the noise schedule.
+            generator: on the CPU, so that batches do not depend on the device.
+        """
+        device = self.means.device
+        order = torch.randperm(len(self.means), generator=generator)
+        chosen = order.repeat(-(-count // len(order)))[:count]
+        strata = torch.randperm(count, generator=generator)
+        shares = (strata + torch.rand(count, generator=generator)) / count
+        shape = (count, *self.means.shape[1:])
+        spread, noise = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
+        pick = torch.rand(count, generator=generator).tolist()
+        rows = [
+            self.pairs[k][int(p * len(self.pairs[k]))]
+            for k, p in zip(chosen.tolist(), pick, strict=True)
+        ]
+        return Batch(
+            self.means[chosen] + self.deviations[chosen] * spread,
+            noise,
+            (shares * timesteps).long().to(device),
+            self.states[rows],
+        )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    fields = ("latents", "noise", "timesteps", "states")
+    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in fields))
+
+
+def joined_examples(parts: Sequence[Examples]) -> Examples:
+    """Several sets of examples as one."""
+    pairs: list[tuple[int, ...]] = []
+    before = 0
+    for part in parts:
+        pairs += [tuple(row + before for row in rows) for rows in part.pairs]
+        before += len(part.states)
+    tensors = (torch.cat([getattr(p, n) for p in parts]) for n in ("means", "deviations", "states"))
+    return Examples(*tensors, pairs=tuple(pairs))

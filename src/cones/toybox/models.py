@@ -1,0 +1,81 @@
+"""The architectures of the toybox, in the classes of diffusers and transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from cones.toybox.tokenizer import MAX_LENGTH
+from cones.toybox.world import SIZE
+
+TEXT_WIDTH = 512
+DOWNSAMPLING = 4  # pixels of a latent pixel's side
+
+
+def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A small CLIP: a text tower of width `TEXT_WIDTH`, a vision tower over 8x8 patches."""
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "max_position_embeddings": MAX_LENGTH,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "projection_dim": 256,
+    }
+    vision = {
+        "hidden_size": 160,
+        "intermediate_size": 640,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 5,
+        "image_size": SIZE,
+        "patch_size": 8,
+        "projection_dim": 256,
+    }
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=256))
+
+
+def new_vae(channels: int, latent_channels: int) -> AutoencoderTiny:
+    """An autoencoder from `[3, 64, 64]` to `[latent_channels, 16, 16]`."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(channels,) * 3,
+        decoder_block_out_channels=(channels,) * 3,
+        num_encoder_blocks=(1, 1, 3),
+        num_decoder_blocks=(3, 1, 1),
+        latent_channels=latent_channels,
+    )
+
+
+def new_unet(channels: Sequence[int], latent_channels: int) -> UNet2DConditionModel:
+    """A UNet on 16x16 latents with cross-attention at every level."""
+    levels = len(channels)
+    return UNet2DConditionModel(
+        sample_size=SIZE // DOWNSAMPLING,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        block_out_channels=tuple(channels),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, with velocity prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )

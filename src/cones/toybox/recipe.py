@@ -1,0 +1,92 @@
+"""The toybox's training recipe: pictures, autoencoder, toybox-clip, UNet, export.
+
+`python -m cones.toybox.recipe --folder runs/toybox` runs every stage that is left and goes on where
+an earlier run stopped; `--stage` runs one. All choices stand in `recipe.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel
+
+from cones.toybox.data import pictures
+from cones.toybox.export import export
+from cones.toybox.models import new_clip
+from cones.toybox.tokenizer import build_tokenizer
+from cones.toybox.train_clip import train_clip
+from cones.toybox.train_unet import train_unet
+from cones.toybox.train_vae import train_vae
+
+STAGES = ("vae", "clip", "unet", "export")
+
+
+class Recipe:
+    """The stages of one run in one folder."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], workers: int = 2) -> None:
+        """Renders the pictures, or opens those that are there."""
+        self.folder, self.config = folder, config
+        self.images = pictures(folder, config["seed"], config["pictures"], workers)
+        self.tokenizer = build_tokenizer(folder / "tokenizer")
+
+    def vae(self) -> AutoencoderTiny:
+        """The trained autoencoder."""
+        return train_vae(self.config["vae"], self.images, self.config["seed"], self.folder)
+
+    def clip(self) -> CLIPModel:
+        """The trained toybox-clip."""
+        config, seed = self.config["clip"], self.config["seed"]
+        return train_clip(config, self.images, seed, self.tokenizer, self.folder)
+
+    def text_encoder(self) -> CLIPTextModel:
+        """The text tower of toybox-clip as it was at step `dense_from`, frozen."""
+        encoder = CLIPTextModel(new_clip(self.tokenizer).config.text_config)
+        stored = torch.load(self.folder / "text_tower.pt", weights_only=True)
+        own = encoder.state_dict().keys()
+        prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
+        encoder.load_state_dict({prefix + key: value for key, value in stored.items()})
+        return encoder.requires_grad_(False).eval()
+
+    def unet(self) -> UNet2DConditionModel:
+        """The trained UNet."""
+        parts = (self.vae(), self.text_encoder(), self.tokenizer)
+        return train_unet(self.config, self.images, *parts, self.folder)
+
+    def run(self, stage: str, out: Path) -> None:
+        """Runs one stage; `out` is the folder of the weights."""
+        if stage == "vae":
+            self.vae()
+        elif stage == "clip":
+            self.clip()
+        elif stage == "unet":
+            self.unet()
+        else:
+            export(out, self.unet(), self.vae(), self.text_encoder(), self.clip(), self.tokenizer)
+
+
+def main() -> None:
+    """Parses the command line and runs the stages."""
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(prog="python -m cones.toybox.recipe", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="checkpoints, logs, pictures")
+    parser.add_argument("--stage", choices=STAGES, help="only this one")
+    parser.add_argument("--out", type=Path, default=here / "weights", help="the weights' folder")
+    parser.add_argument("--config", type=Path, default=here / "recipe.json")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(args.folder, json.loads(args.config.read_text()), args.threads)
+    for stage in [args.stage] if args.stage else STAGES:
+        recipe.run(stage, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Stage 3: the UNet, on cached latents, with the frozen text tower of toybox-clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from cones.toybox.captions import caption
+from cones.toybox.data import scene_at, to_tensor
+from cones.toybox.models import new_scheduler, new_unet
+from cones.toybox.tokenizer import MAX_LENGTH
+from cones.toybox.training import Average, Loop, set_rate
+from cones.toybox.world import Scene
+
+
+@torch.no_grad()
+def cached_latents(vae: AutoencoderTiny, images: np.ndarray, path: Path) -> np.ndarray:
+    """Encodes all pictures once. Returns float16 `[n, latent_channels, 16, 16]`, unit variance.
+
+    The scale that gives the unit variance is written into the autoencoder's config.
+    """
+    if not path.exists():
+        chunks = [images[k : k + 200] for k in range(0, len(images), 200)]
+        found = [vae.encode(to_tensor(chunk)).latents.half().numpy() for chunk in chunks]
+        np.save(path, np.concatenate(found))
+    latents: np.ndarray = np.load(path)
+    scale = 1 / float(latents[:4000].astype(np.float32).std())
+    vae.register_to_config(scaling_factor=scale)
+    return latents
+
+
+def rate_factor(step: int, steps: int, warm_up: int = 200) -> float:
+    """Up in `warm_up` steps, constant, and down along a line in the last quarter."""
+    return max(0.01, min(1.0, (step + 1) / warm_up, (steps - step) / (0.25 * steps)))
+
+
+def emphasis(scene: Scene, cells: int, weight: float) -> np.ndarray:
+    """The loss's weight of each latent pixel, float32 `[cells, cells]`: more where a thing is.
+
+    It moves effort from the places, which are soon learned, to the things. The best prediction of
+    each pixel is the same for any weights.
+    """
+    found = np.ones((cells, cells), np.float32)
+    for thing in scene.things:
+        found[thing.covers(cells)] = weight
+    return found
+
+
+def train_unet(
+    config: dict[str, Any],
+    images: np.ndarray,
+    vae: AutoencoderTiny,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+) -> UNet2DConditionModel:
+    """Trains the UNet, or goes on with it, by velocity prediction with caption dropout.
+
+    In the first `single_until` steps most pictures hold one thing, so that words find their shapes.
+
+    Returns:
+        The model with its averaged weights.
+    """
+    seed, own = config["seed"], config["unet"]
+    latents = cached_latents(vae, images, folder / "latents.npy")
+    torch.manual_seed(0)
+    unet = new_unet(own["channels"], latents.shape[1])
+    unet.set_attn_processor(AttnProcessor())  # on a CPU faster than SDPA, whose backward is slow
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=own["rate"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    average = Average(unet, own["ema"])
+    schedule = new_scheduler()
+    alphas = schedule.alphas_cumprod.float()
+    total = own["steps"]
+    scenes = [scene_at(seed, k) for k in range(len(latents))]
+    single = np.array([k for k, scene in enumerate(scenes) if len(scene.things) == 1])
+    scale = vae.config.scaling_factor
+
+    def step(k: int) -> dict[str, float]:
+        rng = np.random.default_rng([13, k])
+        generator = torch.Generator().manual_seed(k)
+        indices = rng.integers(0, len(latents), own["batch"])
+        if k < own["single_until"]:
+            alone = rng.random(len(indices)) < 0.7
+            indices = np.where(alone, rng.choice(single, len(indices)), indices)
+        dropped = rng.random(len(indices)) < own["drop_caption"]
+        captions = [
+            "" if drop else caption(scenes[i], rng)
+            for i, drop in zip(indices, dropped, strict=True)
+        ]
+        tokens = tokenizer(
+            captions, padding="max_length", truncation=True, max_length=MAX_LENGTH,
+            return_tensors="pt",
+        )  # fmt: skip
+        x = torch.from_numpy(latents[indices]).float() * scale
+        strata = (torch.arange(len(x)) + torch.rand(len(x), generator=generator)) / len(x)
+        t = (strata * len(alphas)).long()
+        noise = torch.randn(x.shape, generator=generator)
+        a, s = (f.view(-1, 1, 1, 1) for f in (alphas[t].sqrt(), (1 - alphas[t]).sqrt()))
+        set_rate(optimizer, own["rate"] * rate_factor(k, total))
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                states = text_encoder(tokens.input_ids).last_hidden_state
+            guess = unet(a * x + s * noise, t, states).sample
+        weights = np.stack([emphasis(scenes[i], x.shape[-1], own["emphasis"]) for i in indices])
+        error = (guess.float() - (a * noise - s * x)).square().mean(1)
+        loss = (torch.from_numpy(weights / weights.mean()) * error).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        average.update(k)
+        return {"loss": loss.item(), "plain": error.mean().item(), "norm": norm.item()}
+
+    state = {"unet": unet, "opt": optimizer, "ema": average}
+    Loop(folder, "unet", total, state).run(step)
+    average.write()
+    unet.set_default_attn_processor()
+    return unet.eval()
