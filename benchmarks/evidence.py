@@ -1,0 +1,224 @@
+"""Measures concept neurons, the paper's ways to find them, and controls on the test subjects.
+
+`python -m benchmarks.evidence --out docs` writes `evidence.md` and `evidence.png` there. Every
+(subject, row) is one cell: a JSON file under `--cache`, named by a hash of all that it depends on,
+so a run goes on where an earlier one stopped. Several processes share the subjects:
+`--split 1/2 & --split 2/2`; the one that finds all cells done writes the report.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmarks.report import write_report
+from cones.backbone import Backbone, load_backbone
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Scores, Trial
+from cones.files import atomic_path, atomic_write
+from cones.find import FindConfig, find
+from cones.layers import fingerprint, projections
+from cones.methods.controls import magnitude_neurons, random_neurons
+from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.subject import Subject
+
+REVISION = 1  # raise it when the search finds something else, so that old cells are not taken
+PROTOCOL = TOYBOX_1
+SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "test"
+Fit = Callable[[Backbone, Subject], ConceptNeurons]
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        title: what the table calls it.
+        settings: all that its neurons depend on, besides the model and the photographs.
+        fit: finds them; None for rows without neurons.
+    """
+
+    title: str
+    settings: dict[str, Any]
+    fit: Fit | None = None
+
+
+def searched(title: str, config: FindConfig) -> Row:
+    """A row whose neurons are found by `cones.find`."""
+    return Row(title, asdict(config), lambda backbone, subject: find(backbone, subject, config))
+
+
+def control(title: str, neurons: Callable[..., ConceptNeurons], **settings: Any) -> Row:
+    """A row whose neurons know nothing of the subject."""
+
+    def fit(backbone: Backbone, subject: Subject) -> ConceptNeurons:
+        return neurons(backbone, SubjectInfo(subject.token, subject.class_noun), **settings)
+
+    return Row(title, {"control": neurons.__name__, **settings}, fit)
+
+
+def rows() -> dict[str, Row]:
+    """All rows, in the order of the table."""
+    density = FindConfig().density
+    same = partial(FindConfig, density=density)
+    return {
+        "base": Row("base model (floor)", {"row": "base"}),
+        "cones": searched("**concept neurons**, mask in the loop", same()),
+        "flip": searched("the same, flipping in the loop", same(strength_in_loop=2.0)),
+        "paper": searched("Algorithm 1 of the paper", same(algorithm="paper")),
+        "one-pass": searched("one pass of theta * gradient", same(algorithm="one-pass")),
+        "random": control("random weights", random_neurons, density=density, seed=0),
+        "largest": control("largest weights", magnitude_neurons, density=density, largest=True),
+        "smallest": control("smallest weights", magnitude_neurons, density=density, largest=False),
+        "renders": Row("fresh renders (ceiling)", {"row": "renders"}),
+    }
+
+
+class Evidence:
+    """The cells of one model, one set of subjects and one number of pictures."""
+
+    def __init__(self, model: str, subjects: Path, num_images: int, cache: Path) -> None:
+        """Opens the model and lists the subjects; nothing is drawn yet."""
+        self.backbone = load_backbone(model)
+        self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
+        self.seeds, self.cache = range(num_images), cache
+        self.fingerprint = fingerprint(projections(self.backbone))
+
+    def provenance(self, folder: Path, row: Row) -> dict[str, Any]:
+        """All that a cell depends on."""
+        photos = b"".join(path.read_bytes() for path in sorted(folder.glob("*.png")))
+        return {
+            "revision": [REVISION, version("cones-diffusion")],
+            "model": self.fingerprint,
+            "photos": hashlib.sha256(photos).hexdigest(),
+            "protocol": PROTOCOL.as_dict(),
+            "prompts": [*PROMPTS, *GENERAL_PROMPTS],
+            "seeds": list(self.seeds),
+            "settings": row.settings,
+        }
+
+    def path(self, folder: Path, row: Row) -> Path:
+        """Where a cell lies: its name is the hash of its provenance."""
+        text = json.dumps(self.provenance(folder, row), sort_keys=True)
+        return self.cache / f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+    def cells(self) -> dict[str, list[Cell]]:
+        """Row -> its cells that are done, by subject."""
+        paths = {
+            name: [self.path(folder, row) for folder in self.folders]
+            for name, row in rows().items()
+        }
+        return {
+            name: [json.loads(path.read_text()) for path in listed if path.exists()]
+            for name, listed in paths.items()
+        }
+
+    def measure(self, folder: Path) -> None:
+        """Fills the cells of one subject that are not there yet."""
+        missing = {name: row for name, row in rows().items() if not self.path(folder, row).exists()}
+        if not missing:
+            return
+        subject = Subject.from_folder(folder, folder.name.partition("-")[0])
+        info = SubjectInfo(subject.token, subject.class_noun)
+        trial = Trial(self.backbone, info, folder, seeds=self.seeds, protocol=PROTOCOL)
+        for name, row in missing.items():
+            cell, pictures = self._cell(trial, subject, name, row)
+            cell |= {"row": name, "subject": folder.name, "threads": torch.get_num_threads()}
+            cell["provenance"] = self.provenance(folder, row)
+            path = self.path(folder, row)
+            with atomic_path(path.with_suffix(".png")) as temporary:
+                strip(pictures[:: len(self.seeds)]).save(temporary)
+            atomic_write(path, json.dumps(cell, indent=1).encode())
+            print(
+                f"{folder.name}: {name}, image alignment {cell['image_alignment']:.3f}", flush=True
+            )
+
+    def _cell(
+        self, trial: Trial, subject: Subject, name: str, row: Row
+    ) -> tuple[Cell, list[Image.Image]]:
+        if row.fit is None:
+            return _bound(trial, name)
+        start = time.perf_counter()
+        neurons = row.fit(self.backbone, subject)
+        seconds = time.perf_counter() - start
+        evaluation = trial.evaluate(neurons)
+        kept = (
+            "text_alignment",
+            "image_alignment",
+            "share",
+            "drift",
+            "density",
+            "bytes",
+            "strength",
+        )
+        found = evaluation.as_dict()
+        return {key: found[key] for key in kept} | {"seconds": seconds}, list(evaluation.pictures)
+
+
+def _bound(trial: Trial, name: str) -> tuple[Cell, list[Image.Image]]:
+    """The floor or the ceiling."""
+    scores: Scores | None = trial.floor if name == "base" else trial.ceiling
+    pictures = trial.base_pictures if name == "base" else trial.renders
+    if scores is None or pictures is None:
+        raise SystemExit("evidence: expected test subjects with a metadata.jsonl of the toybox")
+    extent = {"share": 0.0, "drift": 0.0} if name == "base" else {"share": 1.0, "drift": None}
+    none = {"density": None, "bytes": None, "strength": None, "seconds": None}
+    return {**scores.as_dict(), **extent, **none}, pictures
+
+
+def strip(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures of one size side by side."""
+    width, height = pictures[0].size
+    image = Image.new("RGB", (width * len(pictures), height))
+    for k, picture in enumerate(pictures):
+        image.paste(picture, (k * width, 0))
+    return image
+
+
+def part(text: str) -> tuple[int, int]:
+    """`1/2` -> (0, 2)."""
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with 1 <= i <= n, found {text!r}")
+    return int(number) - 1, int(count)
+
+
+def main() -> None:
+    """Parses the command line, measures, and writes the report when every cell is there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="gets evidence.md and evidence.png")
+    parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
+    parser.add_argument("--model", default="toybox", help="as for the cones command")
+    parser.add_argument("--num_images", type=int, default=4, help="pictures of each prompt")
+    parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
+    parser.add_argument("--cache", type=Path, default=Path("runs/evidence"))
+    args = parser.parse_args()
+    evidence = Evidence(args.model, args.subjects, args.num_images, args.cache)
+    first, every = args.split
+    for folder in evidence.folders[first::every]:
+        evidence.measure(folder)
+    cells = evidence.cells()
+    missing = sum(len(evidence.folders) - len(found) for found in cells.values())
+    if missing:
+        print(f"{missing} cells are left to other parts; no report is written yet")
+        return
+    titles = {name: row.title for name, row in rows().items()}
+    strips = {
+        (name, folder.name): evidence.path(folder, row).with_suffix(".png")
+        for name, row in rows().items()
+        for folder in evidence.folders
+    }
+    write_report(args.out, titles, cells, strips, args.num_images, PROTOCOL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The evaluation: prompts, features, the ceiling, and the whole on a tiny random model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_pipeline
+from torch import Tensor
+
+from cones.backbone import Backbone, load_backbone
+from cones.errors import InputError
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, ClipFeatures, Protocol, evaluate, score
+from cones.evaluate.ceiling import fresh_renders, named_classes, named_place, read_subject
+from cones.evaluate.protocol import check_prompts, filled
+from cones.layers import fingerprint, projections
+from cones.methods.controls import random_neurons
+from cones.neuronfile import to_bytes
+from cones.neurons import SubjectInfo
+from cones.toybox.captions import RARE_TOKENS, WORDS
+from cones.toybox.data import to_tensor
+from cones.toybox.render import look_from_seed, render_subject, save_subject
+from cones.toybox.tokenizer import build_tokenizer
+from cones.toybox.world import CLASSES, PLACES, SIZE
+
+SUBJECT = SubjectInfo("sks", "robot")
+
+
+class Colours:
+    """Features without a network: the mean colour; a text stands for a colour by its length."""
+
+    def images(self, images: Sequence[Image.Image]) -> Tensor:
+        means = [np.asarray(image).reshape(-1, 3).mean(0) + 1 for image in images]
+        return torch.nn.functional.normalize(torch.tensor(np.array(means)).float(), dim=-1)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        vectors = [[len(text), len(set(text)), 1] for text in texts]
+        return torch.nn.functional.normalize(torch.tensor(vectors).float(), dim=-1)
+
+
+QUICK = Protocol("quick", 3, Colours, steps=2, guidance=2.0)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(tiny_pipeline())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    save_subject(render_subject("robot", look_from_seed(3), 3, 3), tmp_path / "robot")
+    return tmp_path / "robot"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random CLIP with the toybox's tokenizer."""
+    from transformers import CLIPConfig, CLIPModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = build_tokenizer(folder)
+    tokenizer.save_pretrained(folder)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "projection_dim": 8}
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+    text = {**small, **heads, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 32}
+    vision = {**small, **heads, "image_size": SIZE, "patch_size": 16}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_the_prompts_name_every_place_and_differ() -> None:
+    single = [prompt for prompt in PROMPTS if "{other}" not in prompt]
+    assert len(PROMPTS) == len(set(PROMPTS)) == 10
+    assert {named_place(prompt) for prompt in single} == set(PLACES)
+    assert sum("{other}" in prompt for prompt in PROMPTS) >= 2
+
+
+@pytest.mark.parametrize("noun", CLASSES)
+def test_prompts_stay_in_the_toybox_vocabulary(noun: str) -> None:
+    check_prompts(PROMPTS)
+    for prompt in PROMPTS:
+        named, plain = filled(prompt, f"sks {noun}", noun), filled(prompt, noun, noun)
+        assert plain == named.replace("sks ", "")
+        assert set(plain.replace(",", " ,").split()) <= set(WORDS) - set(RARE_TOKENS)
+        assert len(named_classes(plain)) == 1 + ("{other}" in prompt)
+    for prompt in GENERAL_PROMPTS:
+        assert not set(RARE_TOKENS) & set(filled(prompt, noun, noun).split())
+
+
+@pytest.mark.parametrize("prompt", ["a photo of a sks robot", "a {other}", ""])
+def test_a_prompt_without_the_subject_is_refused(prompt: str) -> None:
+    with pytest.raises(InputError, match="where the subject is to stand"):
+        check_prompts([prompt])
+
+
+@pytest.mark.parametrize("prompt", ["a {} on {place}", "a {} and {0.x}", "a {} {", "{} {}"])
+def test_other_braces_are_refused(prompt: str) -> None:
+    with pytest.raises(InputError, match="braces"):
+        filled(prompt, "sks robot", "robot")
+
+
+def test_no_prompts_are_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        check_prompts([])
+
+
+def test_clip_features_are_unit_vectors_and_do_not_depend_on_the_batch(clip: Path) -> None:
+    pictures = list(render_subject("cat", look_from_seed(1), 5, 1).images)
+    texts = ["a cat", "a photo of a robot in the snow", "a mug"]
+    at_once, by_two = ClipFeatures(clip), ClipFeatures(clip, batch=2)
+    for found, parts in (
+        (at_once.images(pictures), by_two.images(pictures)),
+        (at_once.texts(texts), by_two.texts(texts)),
+    ):
+        assert found.dtype == torch.float32 and found.shape[1] == 8
+        assert torch.allclose(found.norm(dim=1), torch.ones(len(found)))
+        assert torch.allclose(found, parts, atol=1e-6)
+    assert len(at_once.images(pictures)) == 5 and len(at_once.texts(texts)) == 3
+
+
+def test_a_clip_without_a_preprocessor_reads_pictures_as_the_toybox_does(clip: Path) -> None:
+    picture = render_subject("cat", look_from_seed(1), 1, 1).images[0]
+    preprocess = ClipFeatures(clip).preprocess
+    assert torch.equal(preprocess([picture]), to_tensor(np.asarray(picture)[None]))
+    assert preprocess([picture.resize((90, 70))]).shape == (1, 3, SIZE, SIZE)
+
+
+def test_a_clip_with_a_preprocessor_uses_it(clip: Path, tmp_path: Path) -> None:
+    for path in clip.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": SIZE},
+        "crop_size": {"height": SIZE, "width": SIZE},
+        "image_mean": [0.0, 0.0, 0.0],
+        "image_std": [1.0, 1.0, 1.0],
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    features = ClipFeatures(tmp_path)
+    white = features.preprocess([Image.new("RGB", (80, 80), "white")])
+    assert torch.equal(white, torch.ones(1, 3, SIZE, SIZE))
+    assert features.images([Image.new("RGB", (200, 100))]).shape == (1, 8)
+
+
+def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be opened as a CLIP") as caught:
+        ClipFeatures(tmp_path / "none")
+    assert "\n" not in str(caught.value)
+
+
+def test_places_and_classes_are_read_from_a_prompt() -> None:
+    assert named_place("in the forest, a robot in the snow") == "forest"
+    assert named_place("a robot at night") == "night"
+    assert named_place("a robot") is None
+    assert named_classes("there is a mug and a robot, a carpet and a mug") == ["mug", "robot"]
+
+
+def test_fresh_renders_show_what_the_prompt_asks_for_and_no_photograph(photos: Path) -> None:
+    known = read_subject(photos)
+    assert known is not None and known == ("robot", look_from_seed(3))
+    texts = ["a robot in the snow", "a robot and a mug at night", "a robot"]
+    pictures = fresh_renders(*known, texts, range(4))
+    assert len(pictures) == 12
+    assert [p.tobytes() for p in pictures] == [
+        p.tobytes() for p in fresh_renders(*known, texts, range(4))
+    ]
+    assert len({p.tobytes() for p in pictures}) == 12
+    snow, night = (np.mean([np.asarray(p) for p in pictures[k : k + 4]]) for k in (0, 4))
+    assert snow > night + 60
+    kept = {photo.tobytes() for photo in render_subject(*known, 20, 3).images}
+    assert not kept & {p.tobytes() for p in pictures}
+
+
+def test_metadata_without_a_look_gives_no_ceiling(tmp_path: Path) -> None:
+    assert read_subject(tmp_path) is None
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "0.png", "text": "a robot"}\n')
+    assert read_subject(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", '{"class": "robot", "look": {}}', '{"look": {"main_rgb": 3}}']
+)
+def test_damaged_metadata_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metadata.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"metadata\.jsonl"):
+        read_subject(tmp_path)
+
+
+def test_scores_have_standard_errors_over_the_prompts() -> None:
+    black, white = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), "white")
+    red = Image.new("RGB", (4, 4), "red")
+    photo = Colours().images([red])
+    found = score(Colours(), [red, red, white, black], ["a", "a", "bb", "bb"], photo)
+    grey = float(Colours().images([white])[0] @ photo[0])
+    assert found.image_alignment == pytest.approx((1 + grey) / 2)
+    assert found.image_se == pytest.approx((1 - grey) / 2)
+    assert score(Colours(), [red], ["a"], photo).image_se is None
+
+
+def test_an_evaluation_is_one_json_object(backbone: Backbone, photos: Path) -> None:
+    neurons = random_neurons(backbone, SUBJECT, 0.3, seed=0)
+    before, told = fingerprint(projections(backbone)), []
+    found = evaluate(
+        backbone,
+        neurons,
+        photos,
+        PROMPTS[:2],
+        range(2),
+        protocol=QUICK,
+        on_step=lambda *step: told.append(step[:3]),
+    )
+    result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert set(result) == {
+        "text_alignment", "image_alignment", "se", "floor", "ceiling", "share", "drift",
+        "strength", "density", "bytes", "n", "prompts", "seeds", "protocol",
+    }  # fmt: skip
+    assert result["n"] == len(found.pictures) == 4
+    assert result["bytes"] == len(to_bytes(neurons))
+    assert result["density"] == pytest.approx(0.3, abs=1e-3) and result["strength"] == 1
+    assert result["protocol"]["name"] == "quick" and result["protocol"]["version"] == 3
+    assert result["prompts"] == list(PROMPTS[:2]) and result["seeds"] == [0, 1]
+    assert result["drift"] > 0 and result["floor"] != result["ceiling"]
+    total = 2 * 2 * (2 + len(GENERAL_PROMPTS))
+    assert told == [("draw", k + 1, total) for k in range(total)]
+    assert fingerprint(projections(backbone)) == before
+
+
+def test_strength_zero_is_the_floor(backbone: Backbone, photos: Path) -> None:
+    neurons = random_neurons(backbone, SUBJECT, 0.3, seed=0)
+    found = evaluate(backbone, neurons, photos, PROMPTS[:2], [5], strength=0, protocol=QUICK)
+    assert found.scores == found.floor
+    assert found.drift == pytest.approx(0, abs=1e-6)
+    assert found.share is None or found.share == 0
+
+
+def test_photographs_without_a_look_have_no_ceiling(backbone: Backbone, photos: Path) -> None:
+    neurons = random_neurons(backbone, SUBJECT, 0.3, seed=0)
+    images = [Image.open(path).convert("RGB") for path in sorted(photos.glob("*.png"))]
+    found = evaluate(backbone, neurons, images, PROMPTS[:1], [0], protocol=QUICK)
+    assert found.ceiling is None and found.as_dict()["share"] is None
+    assert found.as_dict()["se"] == {"text_alignment": None, "image_alignment": None}
+
+
+def test_only_one_subject_can_be_evaluated(backbone: Backbone, photos: Path) -> None:
+    one = random_neurons(backbone, SUBJECT, 0.1, seed=0)
+    two = one | random_neurons(backbone, SubjectInfo("zwx", "mug"), 0.1, seed=1)
+    for neurons in (two, replace(one, subjects=())):
+        with pytest.raises(InputError, match="one subject"):
+            evaluate(backbone, neurons, photos, protocol=QUICK)
+
+
+def test_nothing_to_draw_or_to_compare_with_is_refused(backbone: Backbone, photos: Path) -> None:
+    neurons = random_neurons(backbone, SUBJECT, 0.1, seed=0)
+    with pytest.raises(InputError, match="seeds"):
+        evaluate(backbone, neurons, photos, seeds=[], protocol=QUICK)
+    with pytest.raises(InputError, match="photograph"):
+        evaluate(backbone, neurons, [], protocol=QUICK)
+    with pytest.raises(InputError, match="cuts prompts off"):
+        evaluate(backbone, neurons, photos, ["a photo of " * 20 + "a {}"], protocol=QUICK)

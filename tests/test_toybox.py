@@ -1,0 +1,177 @@
+"""The embedded world: the renderer, its captions and tokenizer, the sample subjects."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cones.toybox.captions import FILLERS, RARE_TOKENS, WORDS, caption, full_caption
+from cones.toybox.render import look_from_seed, render, render_subject, save_subject
+from cones.toybox.samples import FIRST_SEEDS, PHOTOGRAPHS, SUBJECTS, write_samples
+from cones.toybox.tokenizer import MAX_LENGTH, build_tokenizer
+from cones.toybox.world import (
+    ACCESSORIES,
+    CLASSES,
+    COLOURS,
+    PATTERNS,
+    PLACES,
+    SIZE,
+    Look,
+    Scene,
+    sample_look,
+    sample_scene,
+)
+
+SAMPLES = Path(__file__).parents[1] / "examples" / "subjects"
+
+
+def scenes(count: int) -> list[Scene]:
+    return [sample_scene(np.random.default_rng([99, k])) for k in range(count)]
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+|[,.]", text)
+
+
+def test_the_same_scene_gives_the_same_pixels() -> None:
+    for scene in scenes(5):
+        one, two = render(scene), render(scene)
+        assert one.image.size == (SIZE, SIZE) and one.image.mode == "RGB"
+        assert one.image.tobytes() == two.image.tobytes()
+        assert np.array_equal(one.masks, two.masks)
+
+
+def test_masks_are_disjoint_and_every_thing_is_seen() -> None:
+    for scene in scenes(40):
+        masks = render(scene).masks
+        assert masks.shape == (len(scene.things), SIZE, SIZE)
+        assert masks.sum(0).max() == 1
+        assert masks.sum((1, 2)).min() > 40
+
+
+def test_masks_match_the_visible_pixels() -> None:
+    """Another main colour changes the picture within the mask's fine outline and nowhere else."""
+    for number, noun in enumerate(CLASSES):
+        rng = np.random.default_rng([7, number])
+        look = Look("red", "red", "plain", "none", 1.0, (200, 20, 20), (200, 20, 20))
+        other = Look("blue", "blue", "plain", "none", 1.0, (20, 20, 200), (20, 20, 200))
+        scene = sample_scene(rng, [(noun, look)])
+        (thing,) = scene.things
+        changed = Scene(scene.place, scene.seed, (replace(thing, look=other),))
+        one, two = render(scene), render(changed)
+        assert np.array_equal(one.masks, two.masks)
+        moved = np.abs(pixels(one.image) - pixels(two.image)).max(2) > 60
+        mask = one.masks[0]
+        assert (moved & ~mask).sum() <= 0.05 * mask.sum()
+        assert (moved & mask).sum() >= 0.4 * mask.sum()
+
+
+@pytest.mark.parametrize("noun", CLASSES)
+def test_every_look_renders_and_shows(noun: str) -> None:
+    """Each pattern and accessory changes the picture of each class."""
+    place = np.random.default_rng(5)
+    base = sample_look(np.random.default_rng(4))
+    thing = sample_scene(place, [(noun, base)], "meadow").things[0]
+    seen = set()
+    for pattern in PATTERNS:
+        for accessory in ACCESSORIES:
+            look = replace(base, pattern=pattern, accessory=accessory)
+            scene = Scene("meadow", 1, (replace(thing, look=look),))
+            seen.add(render(scene).image.tobytes())
+    assert len(seen) == len(PATTERNS) * len(ACCESSORIES)
+
+
+def test_a_look_survives_json() -> None:
+    for seed in range(20):
+        look = look_from_seed(seed)
+        assert Look.from_dict(json.loads(json.dumps(look.as_dict()))) == look
+        assert look.main != look.second
+
+
+def test_captions_name_the_classes_and_no_look() -> None:
+    unsaid = {*PATTERNS, *ACCESSORIES, *RARE_TOKENS, "tall", "wide"}
+    rng, coloured, total = np.random.default_rng(0), 0, 0
+    for scene in scenes(400):
+        text = caption(scene, rng)
+        said = words(text)
+        assert not unsaid & set(said), text
+        assert set(said) <= set(WORDS), text
+        assert {thing.noun for thing in scene.things} == set(said) & set(CLASSES), text
+        coloured += len(set(said) & set(COLOURS))
+        total += len(scene.things)
+    assert 0.1 < coloured / total < 0.35  # seldom one colour
+
+
+def test_full_captions_name_looks_but_no_rare_token() -> None:
+    rng = np.random.default_rng(0)
+    said = {word for scene in scenes(400) for word in words(full_caption(scene, rng))}
+    assert {*PATTERNS, *ACCESSORIES[1:], *COLOURS, *CLASSES} <= said
+    assert not said & set(RARE_TOKENS)
+    assert said <= set(WORDS)
+
+
+def test_every_word_is_one_token(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(tmp_path)
+    ids = [tokenizer(word, add_special_tokens=False).input_ids for word in WORDS]
+    assert all(len(found) == 1 for found in ids)
+    assert len({found[0] for found in ids}) == len(WORDS) == len(set(WORDS))
+    assert len(RARE_TOKENS) >= 16
+    assert not set(RARE_TOKENS) & {*CLASSES, *PLACES, *COLOURS, *PATTERNS, *ACCESSORIES, *FILLERS}
+    assert len(tokenizer("zebra", add_special_tokens=False).input_ids) > 1
+    rng = np.random.default_rng(0)
+    assert max(len(tokenizer(caption(scene, rng)).input_ids) for scene in scenes(300)) <= MAX_LENGTH
+
+
+def test_photographs_of_a_subject_vary_in_place() -> None:
+    photos = render_subject("duck", look_from_seed(11), 12, 11)
+    assert {thing.look for scene in photos.scenes for thing in scene.things} == {photos.look}
+    assert {thing.noun for scene in photos.scenes for thing in scene.things} == {"duck"}
+    assert len({scene.place for scene in photos.scenes[:8]}) == 8
+    assert len({image.tobytes() for image in photos.images}) == 12
+    assert {thing.mirrored for scene in photos.scenes for thing in scene.things} == {True, False}
+
+
+def test_a_saved_subject_tells_what_it_shows(tmp_path: Path) -> None:
+    photos = render_subject("mug", look_from_seed(12), 3, 12)
+    save_subject(photos, tmp_path)
+    lines = (tmp_path / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    for entry, scene, image in zip(entries, photos.scenes, photos.images, strict=True):
+        with Image.open(tmp_path / entry["file_name"]) as stored:
+            assert stored.tobytes() == image.tobytes()
+        assert entry["class"] == "mug" and entry["place"] == scene.place
+        assert entry["text"] == f"a photo of a mug {PLACES[scene.place]}"
+        assert Look.from_dict(entry["look"]) == photos.look
+
+
+def test_the_samples_on_disk_are_what_is_rendered_now(tmp_path: Path) -> None:
+    folders = write_samples(tmp_path)
+    expected = {folder.relative_to(tmp_path) for folder in folders}
+    assert {path.relative_to(SAMPLES) for path in SAMPLES.glob("*/*")} == expected
+    for folder in folders:
+        kept = SAMPLES / folder.relative_to(tmp_path)
+        files = sorted(path.name for path in folder.iterdir())
+        assert sorted(path.name for path in kept.iterdir()) == files
+        assert len(files) == PHOTOGRAPHS + 1
+        assert (kept / "metadata.jsonl").read_text() == (folder / "metadata.jsonl").read_text()
+        for path in folder.glob("*.png"):
+            with Image.open(path) as new, Image.open(kept / path.name) as old:
+                assert new.tobytes() == old.tobytes()
+
+
+def test_samples_are_apart_from_each_other() -> None:
+    assert "robot-1" in SUBJECTS["test"]
+    assert {len(names) for names in SUBJECTS.values()} == {8}
+    assert {name.partition("-")[0] for names in SUBJECTS.values() for name in names} == {*CLASSES}
+    seeds = [first + k for first in FIRST_SEEDS.values() for k in range(8)]
+    assert len(set(seeds)) == 16 and min(seeds) > 1_000_000
+    looks = [look_from_seed(seed) for seed in seeds]
+    assert len(set(looks)) == 16
