@@ -99,16 +99,21 @@ def test_a_sheet_shows_every_picture(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_one_picture_without_labels() -> None:
-    sheet = contact_sheet([[Image.new("RGB", (10, 10), "red")]])
+    sheet = contact_sheet([[Image.new("RGB", (10, 10), "red")]], scale=1)
     assert sheet.size == (22, 22)
     assert sheet.crop((6, 6, 16, 16)).getcolors() == [(100, (255, 0, 0))]
+
+
+@pytest.mark.parametrize(("side", "cell"), [(16, 128), (200, 200), (512, 256)])
+def test_a_sheet_is_large_enough_and_not_too_large(side: int, cell: int) -> None:
+    assert contact_sheet([[Image.new("RGB", (side, side))]]).size == (cell + 12, cell + 12)
 
 
 def test_long_labels_are_wrapped() -> None:
     row = [Image.new("RGB", (64, 64))]
     words = "a photo of a sks robot in the snow at night"
-    wrapped = contact_sheet([row], column_labels=[words])
-    plain = contact_sheet([row], column_labels=["snow"])
+    wrapped = contact_sheet([row], column_labels=[words], scale=1)
+    plain = contact_sheet([row], column_labels=["snow"], scale=1)
     assert wrapped.width == plain.width and wrapped.height > plain.height + 30
 
 

@@ -93,7 +93,7 @@ def contact_sheet(
     rows: Sequence[Sequence[Image.Image]],
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
-    scale: float = 1,
+    scale: float | None = None,
 ) -> Image.Image:
     """Many pictures as one, with labels on the left and above, on white.
 
@@ -101,7 +101,8 @@ def contact_sheet(
         rows: of pictures; all get the size of the largest, and a row may be shorter than others.
         row_labels: one for each row, or none.
         column_labels: one for each column, or none.
-        scale: how much larger (smaller, below 1) the pictures are to be.
+        scale: how much larger (smaller, below 1) the pictures are to be; None makes those that are
+            less than 128 pixels wide 128, and those that are more than 256 wide 256.
 
     Returns:
         RGB, as large as it needs to be.
@@ -112,8 +113,7 @@ def contact_sheet(
     """
     columns = max((len(row) for row in rows), default=0)
     _require_sheet(len(rows), columns, row_labels, column_labels, scale)
-    sizes = [image.size for row in rows for image in row]
-    width, height = (max(1, round(scale * max(sides))) for sides in zip(*sizes, strict=True))
+    width, height = _cell([image.size for row in rows for image in row], scale)
     font = ImageFont.load_default(size=min(max(width / 9, 12), 20))
     left = _label_size(row_labels, font, max(width, 110))[0]
     top = _label_size(column_labels, font, width)[1]
@@ -141,12 +141,23 @@ def _slug(prompt: str) -> str:
     return "-".join(["", *words])[:60].rstrip("-")
 
 
+def _cell(sizes: Sequence[tuple[int, int]], scale: float | None) -> tuple[int, int]:
+    """Width and height of the place for a picture."""
+    width, height = (max(sides) for sides in zip(*sizes, strict=True))
+    scale = min(max(width, 128), 256) / width if scale is None else scale
+    return max(1, round(scale * width)), max(1, round(scale * height))
+
+
 def _require_sheet(
-    rows: int, columns: int, row_labels: Sequence[str], column_labels: Sequence[str], scale: float
+    rows: int,
+    columns: int,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    scale: float | None,
 ) -> None:
     if not columns:
         raise InputError("contact sheet: expected at least one picture, found none")
-    if not scale > 0:
+    if scale is not None and not scale > 0:
         raise InputError(f"contact sheet: expected a scale above 0, found {scale}")
     for what, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if len(labels) not in (0, count):

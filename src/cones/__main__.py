@@ -1,0 +1,5 @@
+"""`python -m cones` is `cones`."""
+
+from cones.cli import main
+
+main()

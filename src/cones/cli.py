@@ -1,0 +1,78 @@
+"""The command line: `cones COMMAND --help` says what each command takes.
+
+Exit status: 0; 1 for an error, said in one line; 2 for wrong usage; 130 when interrupted.
+"""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cones.commands.common import messages, say
+from cones.commands.demo import demo
+from cones.commands.evaluate import evaluate
+from cones.commands.find import find
+from cones.commands.generate import generate
+from cones.commands.inspect import inspect
+from cones.errors import ConesError
+
+
+class _Group(TyperGroup):
+    """Turns what a user can mend into one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command."""
+        try:
+            with messages():
+                return super().invoke(ctx)
+        except ConesError as error:
+            line, status = str(error), 1
+        except KeyboardInterrupt:
+            line, status = "interrupted", 130
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            line, status = "out of memory; use a smaller --batch, or a smaller model", 1
+        say(line)
+        raise typer.Exit(status)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the CPU or of a device; torch need not have been imported."""
+    told = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return told or isinstance(error, MemoryError)
+
+
+app = typer.Typer(
+    cls=_Group,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes cut long options off
+    # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
+    context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
+)
+for command in (find, generate, inspect, evaluate, demo):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("cones-diffusion"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="print it", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Concept neurons: photographs of a subject in, a few kilobytes of indices out."""
+
+
+def main() -> None:
+    """The program `cones`."""
+    app()

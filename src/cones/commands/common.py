@@ -1,0 +1,196 @@
+"""What the commands share: their options, how a model is opened, and how they speak."""
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from cones.errors import BaseModelWarning
+
+if TYPE_CHECKING:
+    from cones.backbone import Backbone
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "--pretrained_model_name_or_path",
+        help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
+    ),
+]
+Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="where to compute", show_default="a GPU if any")
+]
+AllowDownload = Annotated[
+    bool, typer.Option("--allow_download", help="let a hub name be downloaded")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
+Images = Annotated[
+    Path,
+    typer.Option("--images", "--instance_data_dir", help="folder of the subject's photographs"),
+]
+NumImages = Annotated[
+    int, typer.Option("--num_images", min=1, help="pictures of each prompt: seeds from --seed on")
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        help="of the shutting, 0 to 2: 1 sets to zero, 2 flips the sign",
+        show_default="what the neurons recommend",
+    ),
+]
+Precision = Literal["no", "bf16", "fp16"]
+
+LOADING = "loading torch and diffusers"
+
+OnStep = Callable[[str, int, int, Mapping[str, float]], None]
+
+
+def open_backbone(
+    model: str,
+    revision: str | None,
+    device: str | None,
+    allow_download: bool,
+    precision: Precision = "no",
+) -> "Backbone":
+    """Opens the base model without the libraries' own progress bars, but for downloads."""
+    import diffusers
+    import torch
+    import transformers
+
+    from cones.backbone import load_backbone
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    with waiting(f"opening {model}"):
+        return load_backbone(
+            model,
+            revision=revision,
+            device=device,
+            amp={"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision],
+            local_files_only=not allow_download,
+        )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        typer.BadParameter: it cannot be read, is no UTF-8, or has no such line.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise typer.BadParameter(f"{path} cannot be read ({reason})") from error
+    if not any(lines):
+        raise typer.BadParameter(f"{path} holds no prompt; write one on each line")
+    return [line for line in lines if line]
+
+
+def say(text: str) -> None:
+    """Prints a line for people to stderr."""
+    typer.echo(f"cones: {' '.join(text.splitlines())}", err=True)
+
+
+def print_json(value: object) -> None:
+    """Prints a value for machines to stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table to stdout: the first column to the left, the others to the right."""
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no edge
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """A spinner on stderr for what takes seconds and has no steps."""
+    return Console(stderr=True).status(what)
+
+
+@contextmanager
+def progress() -> Iterator[OnStep]:
+    """Bars on stderr with a rate and an estimate, one for each stage.
+
+    Yields:
+        What to call with (stage, done, total, figures).
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[figures]}"),
+    )
+    bars = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, tuple[TaskID, float]] = {}
+    latest = time.monotonic()
+
+    def on_step(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        nonlocal latest
+        if not tasks:
+            bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, pace="", figures=""), latest
+        task, began = tasks[stage]
+        latest = time.monotonic()
+        shown = "  ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+        pace = _pace(done, total, latest - began)
+        bars.update(task, completed=done, total=total, pace=pace, figures=shown)
+
+    try:
+        yield on_step
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _pace(done: int, total: int, seconds: float) -> str:
+    """The rate of a stage so far, and the time that it will still take or has taken."""
+    each = seconds / done
+    rate = f"{each:.1f} s each" if each > 1 else f"{1 / max(each, 1e-6):.1f}/s"
+    span = timedelta(seconds=round(each * (total - done) if done < total else seconds))
+    return f"{rate}, {span} {'left' if done < total else 'in all'}"
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """While the block runs, warnings and the package's log are one line each; others are silent."""
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    handler, log = _Handler(logging.WARNING), logging.getLogger("cones")
+    log.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", BaseModelWarning)
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+            yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record as one line."""
+        say(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -1,0 +1,47 @@
+"""`cones demo`: the whole way with a sample subject."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cones.commands.common import LOADING, AsJson, print_json, progress, waiting
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "--output_dir", help="folder")] = Path("demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Find a sample subject in the embedded world, and draw it in six scenes."""
+    with waiting(LOADING):
+        from cones.demo import run
+        from cones.neuronfile import nbytes
+
+    started = time.monotonic()
+    with progress() as on_step:
+        made = run(out, on_step=on_step)
+    report = json.loads(made.neurons.info["report"])
+    before, after = (report[when]["subject"] for when in ("before", "after"))
+    figures = {
+        "neurons": len(made.neurons),
+        "density": made.neurons.density,
+        "strength": made.neurons.strength,
+        "bytes": nbytes(made.neurons),
+        "loss_before": before,
+        "loss_after": after,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    paths = {"photos": str(made.photos), "file": str(made.file), "sheet": str(made.sheet)}
+    if as_json:
+        print_json({**paths, **figures})
+        return
+    typer.echo(
+        f"{figures['neurons']:,} neurons shut, {made.neurons.density:.2%} of the weights in "
+        f"question; {figures['bytes']:,} bytes\n"
+        f"loss on the subject, held-out noise: {before:.5f} before, {after:.5f} after\n"
+        f"photographs: {made.photos}\nneuron file: {made.file}\n"
+        f"look at: {made.sheet}\n"
+        f'next: cones generate --neurons "{made.file}" --prompt "a photo of a {{}} and a dog"'
+    )

@@ -1,0 +1,85 @@
+"""`cones evaluate`: how well the neurons of a subject work."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Images,
+    Model,
+    NumImages,
+    Revision,
+    Strength,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    read_lines,
+    waiting,
+)
+
+
+def evaluate(
+    neurons: Annotated[Path, typer.Option("--neurons", help="neuron file of one subject")],
+    images: Images,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="text file with a prompt a line, {} for the subject", show_default="built in"
+        ),
+    ] = None,
+    num_images: NumImages = 4,
+    seed: Annotated[int, typer.Option(help="of the first picture of each prompt")] = 0,
+    strength: Strength = None,
+    model: Model = "toybox",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how well pictures follow their prompts and show the subject."""
+    with waiting(LOADING):
+        from cones.evaluate import PROMPTS
+        from cones.evaluate import evaluate as measure
+        from cones.neuronfile import load
+
+    found = load(neurons)
+    texts = read_lines(prompts) if prompts else PROMPTS
+    backbone = open_backbone(model, revision, device, allow_download)
+    seeds = range(seed, seed + num_images)
+    with progress() as on_step:
+        evaluation = measure(
+            backbone, found, images, texts, seeds, strength=strength, on_step=on_step
+        )
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        _print(evaluation.as_dict())
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    rows = []
+    for name in ("text_alignment", "image_alignment"):
+        error = result["se"][name]
+        ceiling = result["ceiling"]
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{result['floor'][name]:.3f}",
+                f"{result[name]:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+                f"{ceiling[name]:.3f}" if ceiling else "unknown",
+            ]
+        )
+    print_table(["", "base model", "neurons shut", "ceiling"], rows)
+    protocol = result["protocol"]
+    typer.echo(
+        f"drift without the token: {result['drift']:.3f}\n"
+        f"{result['n']} pictures, strength {result['strength']:g}, {result['density']:.2%} of the "
+        f"weights, {result['bytes']:,} bytes; protocol {protocol['name']} {protocol['version']}"
+    )

@@ -1,0 +1,153 @@
+"""`cones find`: photographs in, a neuron file out."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Images,
+    Model,
+    Precision,
+    Revision,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    say,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.find import FindConfig
+    from cones.neurons import ConceptNeurons
+    from cones.photos import Photos
+
+SUFFIX = ".cones.safetensors"
+
+
+def find(
+    context: typer.Context,
+    images: Images,
+    class_noun: Annotated[
+        str, typer.Option("--class_noun", help="what kind of thing the subject is: robot")
+    ],
+    token: Annotated[str, typer.Option(help="rare word that prompts call the subject by")] = "sks",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "--output",
+            "--output_dir",
+            help="neuron file or folder",
+            show_default=f"TOKEN{SUFFIX}",
+        ),
+    ] = None,
+    model: Model = "toybox",
+    density: Annotated[
+        float | None, typer.Option(help="share of the weights to shut", show_default="0.05")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="of the search", show_default="150")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="the subject's samples in a step", show_default="8")
+    ] = None,
+    algorithm: Annotated[
+        Literal["mask-in-loop", "one-pass", "paper"] | None,
+        typer.Option(help="how to search", show_default="mask-in-loop"),
+    ] = None,
+    layers: Annotated[
+        Literal["text", "all"] | None,
+        typer.Option(help="key and value projections to search", show_default="text"),
+    ] = None,
+    strength_in_loop: Annotated[
+        float | None,
+        typer.Option("--strength_in_loop", help="1 shuts, 2 flips the sign", show_default="1.0"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="of everything", show_default="0")] = None,
+    class_data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--class_data_dir", help="images of the class", show_default="the model draws them"
+        ),
+    ] = None,
+    mixed_precision: Annotated[
+        Precision, typer.Option("--mixed_precision", help="autocast of the search")
+    ] = "no",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the concept neurons of a subject in its photographs."""
+    with waiting(LOADING):
+        from cones.files import writable_folder
+        from cones.find import FindConfig
+        from cones.find import find as find_neurons
+        from cones.subject import Subject
+
+    config = _config(FindConfig, context.params)
+    photos = _photos(images)
+    subject = Subject(photos.images, class_noun, token, photos.notes)
+    class_images = _photos(class_data_dir).images if class_data_dir else None
+    path = _output(out, token)
+    writable_folder(path.parent)
+    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    with progress() as on_step:
+        neurons = find_neurons(backbone, subject, config, class_images, on_step)
+    neurons.save(path)
+    _print(neurons, path, as_json)
+
+
+def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
+    """The configuration, from those options that were given: they have its fields' names."""
+    names = {field.name for field in fields(kind)}
+    return kind(**{k: v for k, v in given.items() if k in names and v is not None})
+
+
+def _photos(folder: Path) -> "Photos":
+    """Reads photographs, and says what was skipped and what else there is to know about them."""
+    from cones.photos import load_photos, shown
+
+    photos = load_photos(folder)
+    said = "\n".join(photos.notes)
+    for note in photos.notes:
+        say(note)
+    for path, reason in photos.skipped:
+        if shown(path) not in said:
+            say(f"{shown(path)} was skipped: {reason}")
+    return photos
+
+
+def _output(out: Path | None, token: str) -> Path:
+    """The neuron file to write."""
+    name = "".join(letter for letter in token if letter.isalnum()) or "subject"
+    if out is None:
+        return Path(name + SUFFIX)
+    return out / (name + SUFFIX) if out.is_dir() else out
+
+
+def _print(neurons: "ConceptNeurons", path: Path, as_json: bool) -> None:
+    from cones.summary import summary
+
+    about, report = summary(neurons), json.loads(neurons.info["report"])
+    if as_json:
+        print_json({"file": str(path), **about, "report": report})
+        return
+    rows = [
+        [f"loss on {what}", *(f"{report[when][key]:.5f}" for when in ("before", "after"))]
+        for what, key in (("the subject", "subject"), ("the rest", "prior"))
+    ]
+    print_table(["held-out noise", "before", "after"], rows)
+    densities = [layer["density"] for layer in about["layers"].values()]
+    typer.echo(
+        f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights "
+        f"({min(densities):.1%} to {max(densities):.1%} of a layer), strength "
+        f"{about['strength']:g}\n{path}: {about['bytes']:,} bytes\n"
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+    )

@@ -1,0 +1,138 @@
+"""`cones generate`: neuron files and prompts in, pictures out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    NumImages,
+    Revision,
+    Strength,
+    open_backbone,
+    print_json,
+    progress,
+    read_lines,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.neurons import ConceptNeurons
+    from cones.pictures import Picture
+
+Neurons = Annotated[
+    list[Path], typer.Option("--neurons", help="neuron file; several are shut together")
+]
+
+
+def generate(
+    neurons: Neurons = [],  # noqa: B006  (typer copies it)
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            "--prompt",
+            help="{} stands for the subjects' words; repeatable",
+            show_default="a photo of a {}",
+        ),
+    ] = [],  # noqa: B006
+    prompts: Annotated[Path | None, typer.Option(help="text file with a prompt a line")] = None,
+    num_images: NumImages = 1,
+    seed: Annotated[int, typer.Option(help="of the first picture of each prompt")] = 0,
+    strength: Strength = None,
+    no_neurons: Annotated[
+        bool, typer.Option("--no_neurons", help="shut nothing, for comparison")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="of the solver")] = 20,
+    guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance")] = 5.0,
+    negative_prompt: Annotated[
+        str, typer.Option("--negative_prompt", help="what to steer away from", show_default=False)
+    ] = "",
+    batch: Annotated[int, typer.Option(min=1, help="pictures drawn at once")] = 8,
+    out: Annotated[Path, typer.Option("--out", "--output_dir", help="folder")] = Path("out"),
+    model: Model = "toybox",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw prompts, with concept neurons shut."""
+    with waiting(LOADING):
+        from cones.files import writable_folder
+        from cones.generate import generate as draw
+        from cones.neuronfile import load
+        from cones.pictures import Picture, save_pictures
+
+    sets = [load(path) for path in neurons]
+    wanted = _filled([*prompt, *(read_lines(prompts) if prompts else [])], sets)
+    writable_folder(out)
+    backbone = open_backbone(model, revision, device, allow_download)
+    paths: list[Path] = []
+    with progress() as on_step:
+
+        def keep(picture: Picture) -> None:  # at once: what is drawn survives an interruption
+            paths.extend(save_pictures([picture], out))
+            on_step("draw", len(paths), len(wanted) * num_images, {})
+
+        pictures = draw(
+            backbone,
+            wanted,
+            range(seed, seed + num_images),
+            neurons=None if no_neurons or not sets else sets,
+            strength=None if no_neurons else strength,
+            steps=steps,
+            guidance=guidance,
+            negative_prompt=negative_prompt,
+            batch=batch,
+            on_picture=keep,
+        )
+    _print(pictures, paths, _save_sheet(pictures, wanted, out), as_json)
+
+
+def _filled(prompts: Sequence[str], sets: "Sequence[ConceptNeurons]") -> list[str]:
+    """The prompts with the subjects' words for `{}`: "a sks robot and a zwx mug" for "a {}"."""
+    subjects = [subject for neurons in sets for subject in neurons.subjects]
+    words = " and a ".join(f"{subject.token} {subject.class_noun}" for subject in subjects)
+    prompts = prompts or (["a photo of a {}"] if words else [])
+    if not prompts:
+        raise typer.BadParameter("give a --prompt, or --neurons whose subject is to be drawn")
+    if not words and any("{}" in prompt for prompt in prompts):
+        raise typer.BadParameter("{} in a prompt stands for a subject: name its --neurons")
+    return [prompt.replace("{}", words) for prompt in prompts]
+
+
+def _save_sheet(pictures: "Sequence[Picture]", prompts: Sequence[str], out: Path) -> Path:
+    """Writes `contact_sheet.png`, in place of that of an earlier run: prompts down, seeds right."""
+    from cones.files import atomic_path
+    from cones.pictures import contact_sheet
+
+    count = len(pictures) // len(prompts)
+    rows = [
+        [picture.image for picture in pictures[start : start + count]]
+        for start in range(0, len(pictures), count)
+    ]
+    seeds = [f"seed {picture.seed}" for picture in pictures[:count]]
+    path = out / "contact_sheet.png"
+    with atomic_path(path) as temporary:
+        contact_sheet(rows, prompts, seeds).save(temporary, "PNG")
+    return path
+
+
+def _print(
+    pictures: "Sequence[Picture]", paths: Sequence[Path], sheet: Path, as_json: bool
+) -> None:
+    if as_json:
+        drawn = [
+            {"file": str(path), **picture.provenance}
+            for path, picture in zip(paths, pictures, strict=True)
+        ]
+        print_json({"pictures": drawn, "contact_sheet": str(sheet)})
+        return
+    for path in paths:
+        typer.echo(path)
+    typer.echo(sheet)

@@ -1,0 +1,87 @@
+"""`cones inspect`: what is in a neuron file, or how a picture was drawn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cones.commands.common import AsJson, print_json, print_table
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="neuron files, or pictures drawn by cones")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in neuron files, or how pictures were drawn."""
+    from cones.neuronfile import file_hash, load
+    from cones.pictures import read_provenance
+    from cones.summary import summary
+
+    found: list[dict[str, Any]] = []
+    for path in files:
+        if _is_png(path):
+            found.append({"file": str(path), **read_provenance(path)})
+        else:
+            neurons = load(path)
+            found.append({"file": str(path), "hash": file_hash(path), **summary(neurons)})
+            found[-1]["info"] = neurons.info
+    if as_json:
+        print_json(found)
+        return
+    for about in found:
+        if "layers" in about:
+            _print_neurons(about)
+        else:
+            _print_picture(about)
+
+
+def _is_png(path: Path) -> bool:
+    if not path.is_file():
+        return False  # `load` says why
+    with path.open("rb") as file:
+        return file.read(len(PNG)) == PNG
+
+
+def _print_picture(about: Mapping[str, Any]) -> None:
+    for key, text in about.items():
+        if key != "parameters":  # the same again, for other programs
+            typer.echo(f"{key:<16} {text}")
+
+
+def _print_neurons(about: Mapping[str, Any]) -> None:
+    named = ", ".join(f"{s['token']} {s['class_noun']}" for s in about["subjects"]) or "not named"
+    base = about["base"]
+    facts = {
+        "file": f"{about['file']} ({about['hash']})",
+        "subjects": named,
+        "base model": f"{base['name'] or 'unknown'} ({base['fingerprint'][:8] or 'unknown'})",
+        "algorithm": about["algorithm"] or "unknown",
+        "neurons": f"{about['neurons']:,} of {about['weights']:,} weights, {about['density']:.3%}",
+        "values": "tuned" if about["tuned"] else "none, they are shut",
+        "strength": f"{about['strength']:g}",
+        "size": f"{about['bytes']:,} bytes" + _bits(about),
+    }
+    for name, fact in facts.items():
+        typer.echo(f"{name:<16} {fact}")
+    rows = [
+        [
+            name,
+            "x".join(map(str, layer["shape"])),
+            f"{layer['neurons']:,}",
+            f"{layer['density']:.2%}",
+        ]
+        for name, layer in about["layers"].items()
+    ]
+    print_table(["layer", "shape", "neurons", "density"], rows)
+
+
+def _bits(about: Mapping[str, Any]) -> str:
+    if about["bits_per_neuron"] is None:
+        return ""
+    return (
+        f", {about['bits_per_neuron']:.2f} bits a neuron "
+        f"(entropy of the positions: {about['entropy_bound']:.2f})"
+    )

@@ -1,0 +1,91 @@
+"""The whole way in the embedded world: photographs, neurons, pictures, one sheet to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cones.backbone import Backbone, load_backbone
+from cones.files import atomic_path, writable_folder
+from cones.find import FindConfig, find
+from cones.generate import generate
+from cones.neurons import ConceptNeurons
+from cones.pictures import contact_sheet
+from cones.search import OnStep
+from cones.subject import Subject
+from cones.toybox.captions import plain_caption
+from cones.toybox.render import look_from_seed, render_subject, save_subject
+
+CLASS, TOKEN, SUBJECT_SEED, PHOTOS = "robot", "sks", 7, 5
+SCENES = ("beach", "forest", "snow", "city", "desert", "night")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demonstration has made.
+
+    Attributes:
+        neurons: the sample subject's.
+        photos: folder of its photographs.
+        file: the neuron file.
+        sheet: the contact sheet.
+    """
+
+    neurons: ConceptNeurons
+    photos: Path
+    file: Path
+    sheet: Path
+
+
+def run(
+    out: Path,
+    backbone: Backbone | None = None,
+    config: FindConfig | None = None,
+    on_step: OnStep | None = None,
+) -> Demo:
+    """Finds a sample subject and draws it in six scenes, beside the base model.
+
+    Everything follows from fixed seeds. What an earlier run has left in `out` is replaced.
+
+    Args:
+        out: folder for the photographs, the neuron file and the contact sheet.
+        backbone: None for the toybox.
+        config: of the search; None for the usual one.
+        on_step: called with (stage, done, total, figures).
+
+    Raises:
+        InputError: `out` cannot be written, or the toybox's weights are missing.
+    """
+    writable_folder(out)
+    photos, file, sheet = out / "photos", out / f"{CLASS}.cones.safetensors", out / "sheet.png"
+    save_subject(render_subject(CLASS, look_from_seed(SUBJECT_SEED), PHOTOS, SUBJECT_SEED), photos)
+    subject = Subject.from_folder(photos, CLASS, TOKEN)
+    backbone = backbone or load_backbone()
+    neurons = find(backbone, subject, config or FindConfig(), on_step=on_step)
+    neurons.save(file)
+    rows = [
+        subject.images,
+        _scenes(backbone, subject, None, on_step),
+        _scenes(backbone, subject, neurons, on_step),
+    ]
+    labels = ["the photographs", "the base model", "neurons shut"]
+    with atomic_path(sheet) as temporary:
+        contact_sheet(rows, labels, SCENES).save(temporary, "PNG")
+    return Demo(neurons, photos, file, sheet)
+
+
+def _scenes(
+    backbone: Backbone,
+    subject: Subject,
+    neurons: ConceptNeurons | None,
+    on_step: OnStep | None,
+) -> list[Image.Image]:
+    """The subject in each scene, with the same seed."""
+    prompts = [plain_caption(subject.phrase, scene) for scene in SCENES]
+    images: list[Image.Image] = []
+    for picture in generate(backbone, prompts, neurons=neurons):
+        images.append(picture.image)
+        if on_step is not None:
+            stage = "draw the base model" if neurons is None else "draw with neurons shut"
+            on_step(stage, len(images), len(prompts), {})
+    return images
