@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedTokenizerBase
 
 from cones.errors import InputError
+from cones.layers import model_name
 from cones.photos import square
 
 log = logging.getLogger("cones")
@@ -168,7 +170,13 @@ class Backbone:
         return torch.as_tensor(output).float()
 
     def token_ids(self, text: str) -> list[int]:
-        """The tokens of a text, without the tokenizer's start, end and padding."""
+        """The tokens of a text, without the tokenizer's start, end and padding.
+
+        Raises:
+            InputError: the text holds half a character (a surrogate), from a broken encoding.
+        """
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"text {text!r}: is no valid Unicode; give it as UTF-8")
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         return ids
 
@@ -249,10 +257,10 @@ def load_backbone(
         InputError: there is no such model, or it is of a kind that is not served.
     """
     if isinstance(model, DiffusionPipeline):
-        pipeline, name = model, str(getattr(model.unet.config, "_name_or_path", "") or "pipeline")
+        pipeline, name = model, model_name(model)
     else:
         pipeline, name = _open(os.fspath(model), revision, dtype, local_files_only)
-        pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        _move(pipeline, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _check(pipeline, name)
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False).eval()
@@ -284,11 +292,23 @@ def _open(
                 ),
                 model,
             )
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(
             f"model {model!r}: cannot be opened ({reason}); expected 'toybox', a diffusers folder, "
             "a .safetensors file or the name of a downloaded model"
+        ) from error
+
+
+def _move(pipeline: StableDiffusionPipeline, device: str | torch.device) -> None:
+    try:
+        pipeline.to(device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"device {str(device)!r}: cannot be used ({reason}); 'cpu' always can"
         ) from error
 
 
@@ -299,6 +319,12 @@ def _check(pipeline: StableDiffusionPipeline, name: str) -> None:
                 f"model {name!r}: is a {type(pipeline).__name__} without a {part}; expected a "
                 "Stable Diffusion pipeline"
             )
+    unet = pipeline.unet.config
+    if unet.addition_embed_type or unet.in_channels != unet.out_channels:
+        raise InputError(
+            f"model {name!r}: its UNet takes more than a noisy latent and a prompt (SDXL? "
+            "inpainting?), which is not served; expected Stable Diffusion 1 or 2"
+        )
     kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
     if kind not in PREDICTION_TYPES:
         expected = " or ".join(PREDICTION_TYPES)
