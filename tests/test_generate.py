@@ -18,6 +18,7 @@ from cones.pictures import Picture
 from cones.shutting import shut
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
+NAME = "UNet2DConditionModel"  # of a pipeline that was not loaded from anywhere
 AND_MUGS = " and a mug" * 10
 
 
@@ -155,7 +156,7 @@ def test_neurons_of_another_model_are_refused(backbone: Backbone, robot: Concept
         ),
         (
             f"a sks robot{AND_MUGS}",
-            f"prompt 'a sks robot{AND_MUGS}': has 33 tokens, pipeline reads the first 30; what "
+            f"prompt 'a sks robot{AND_MUGS}': has 33 tokens, {NAME} reads the first 30; what "
             "follows has no effect",
         ),
     ],
@@ -180,7 +181,7 @@ def test_a_prompt_that_cuts_the_token_off_is_refused(
     with pytest.raises(InputError) as error:
         draw(backbone, prompt, neurons=robot)
     assert str(error.value) == (
-        f"prompt {prompt!r}: 'sks' stands behind token 30, where pipeline cuts prompts off "
+        f"prompt {prompt!r}: 'sks' stands behind token 30, where {NAME} cuts prompts off "
         "(33 tokens found); shorten the prompt"
     )
 
@@ -188,7 +189,10 @@ def test_a_prompt_that_cuts_the_token_off_is_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps: expected at least 1, found 0"),
+        ({"steps": 0}, "steps: expected 1 to 1000, found 0"),
+        ({"steps": 1001}, "steps: expected 1 to 1000, found 1001"),
+        ({"seeds": [-1]}, "seed: expected 0 to 9223372036854775807, found -1"),
+        ({"seeds": [2**63]}, "seed: expected 0 to 9223372036854775807, found 9223372036854775808"),
         ({"batch": 0}, "batch: expected at least 1, found 0"),
         ({"seeds": []}, "seeds: expected at least 1, found 0"),
         ({"prompts": []}, "prompts: expected at least 1, found 0"),
@@ -205,6 +209,13 @@ def test_what_cannot_be_drawn_is_refused(
     with pytest.raises(InputError) as error:
         draw(backbone, **{"prompts": "a mug", "seeds": [0], **settings})
     assert str(error.value) == message
+
+
+def test_broken_text_is_refused(backbone: Backbone) -> None:
+    for settings in ({"prompts": "a \udc80"}, {"prompts": "a", "negative_prompt": "a \udc80"}):
+        with pytest.raises(InputError) as error:
+            draw(backbone, **settings)
+        assert str(error.value) == r"text 'a \udc80': is no valid Unicode; give it as UTF-8"
 
 
 def test_a_strength_out_of_range_is_refused(backbone: Backbone, robot: ConceptNeurons) -> None:

@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import product
@@ -21,6 +22,8 @@ from cones.shutting import base_fingerprint, shut
 from cones.subject import names
 
 log = logging.getLogger("cones")
+
+MAX_SEED = 2**63 - 1
 
 
 def generate(
@@ -67,10 +70,17 @@ def generate(
     """
     prompts, seeds = [prompts] if isinstance(prompts, str) else list(prompts), list(seeds)
     sets = [neurons] if isinstance(neurons, ConceptNeurons) else list(neurons or ())
-    _require(prompts=len(prompts), seeds=len(seeds), steps=steps, batch=batch)
+    _require("prompts", len(prompts), 1)
+    _require("seeds", len(seeds), 1)
+    _require("steps", steps, 1, backbone.timesteps)
+    _require("batch", batch, 1)
+    for seed in seeds:
+        _require("seed", seed, 0, MAX_SEED)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
-    _check_prompts(backbone, prompts, [subject for each in sets for subject in each.subjects])
+    subjects = [subject for each in sets for subject in each.subjects]
+    for remark in _remarks(backbone, prompts, negative_prompt, subjects):
+        log.warning(remark)
     pipeline = _with_solver(backbone)
     model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
     pictures: list[Picture] = []
@@ -95,31 +105,34 @@ def generate(
     return pictures
 
 
-def _require(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name}: expected at least 1, found {count}")
+def _require(name: str, found: int, least: int, most: float = math.inf) -> None:
+    if not least <= found <= most:
+        expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise InputError(f"{name}: expected {expected}, found {found}")
 
 
-def _check_prompts(
-    backbone: Backbone, prompts: Sequence[str], subjects: Sequence[SubjectInfo]
-) -> None:
-    """Refuses prompts in which a subject's token is cut off; warns of those that seem unmeant."""
+def _remarks(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    negative_prompt: str,
+    subjects: Sequence[SubjectInfo],
+) -> Iterator[str]:
+    """What seems unmeant in prompts; refuses those in which a subject's token is cut off."""
+    if remark := backbone.check_prompt(negative_prompt):
+        yield remark
     for prompt in prompts:
         named = [subject for subject in subjects if names(prompt, subject.token)]
-        warning = backbone.check_prompt(prompt, [subject.token for subject in named])
-        if warning:
-            log.warning(warning)
+        if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
+            yield remark
         if subjects and not named:
             known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)
-            log.warning("prompt %r: names no subject of the neurons; say %s", prompt, known)
+            yield f"prompt {prompt!r}: names no subject of the neurons; say {known}"
         for subject in named:
             if not names(prompt, subject.class_noun):
-                phrase = f"{subject.token} {subject.class_noun}"
-                log.warning(
-                    "prompt %r: says %r without %r; say %r, as it was found with",
-                    prompt, subject.token, subject.class_noun, phrase,
-                )  # fmt: skip
+                yield (
+                    f"prompt {prompt!r}: says {subject.token!r} without {subject.class_noun!r}; "
+                    f"say '{subject.token} {subject.class_noun}', as it was found with"
+                )
 
 
 def _with_solver(backbone: Backbone) -> Any:
