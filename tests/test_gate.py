@@ -1,0 +1,89 @@
+"""The toybox's gate: the judge, and what the shipped model can draw."""
+
+import math
+
+import pytest
+import torch
+
+from cones.backbone import Backbone, load_backbone
+from cones.errors import InputError
+from cones.toybox import gate, weights
+from cones.toybox.judge import Judge, Verdict, example, train_judge
+from cones.toybox.render import render
+from cones.toybox.world import CLASSES, PLACES
+
+NUM = 96  # prompts of each kind; all 500 by `python -m cones.toybox.gate`
+
+
+@pytest.mark.parametrize("things", [1, 2, 4])
+def test_prompts_name_what_their_scene_shows(things: int) -> None:
+    asked = gate.ask(things, 80)
+    assert asked == gate.ask(things, 80)
+    for text, scene in asked:
+        said = text.replace(",", " ").split()
+        assert len(scene.things) == things
+        assert {thing.noun for thing in scene.things} == set(said) & set(CLASSES)
+        assert PLACES[scene.place] in text
+    assert {scene.place for _, scene in asked} == set(PLACES)
+    assert len({text for text, _ in asked}) > 60
+
+
+def test_a_verdict_wants_its_classes_before_all_others() -> None:
+    areas = torch.zeros(4, len(CLASSES))
+    areas[0, [0, 1]] = torch.tensor([30.0, 20.0])
+    areas[1, [0, 2, 1]] = torch.tensor([30.0, 20.0, 10.0])
+    areas[2, [0, 1]] = torch.tensor([30.0, 0.5])
+    verdict = Verdict(areas, torch.tensor([0, 1, 2, 3]))
+    both = verdict.shows([[CLASSES[0], CLASSES[1]]] * 4)
+    assert both.tolist() == [True, False, False, False]
+    assert verdict.shows([[CLASSES[0]]] * 4).tolist() == [True, True, True, False]
+    assert verdict.stands([list(PLACES)[1]] * 4).tolist() == [False, True, False, False]
+
+
+def test_cells_tell_how_much_each_class_covers() -> None:
+    for _, scene in gate.ask(2, 5):
+        _, cells, place = example(scene)
+        assert torch.from_numpy(cells).sum(0).sub(1).abs().max() < 1e-6
+        assert list(PLACES)[place] == scene.place
+        for thing, mask in zip(scene.things, render(scene).masks, strict=True):
+            assert cells[1 + CLASSES.index(thing.noun)].sum() * 16 == pytest.approx(mask.sum())
+
+
+def test_the_judge_follows_from_its_arguments() -> None:
+    state = torch.get_rng_state()
+    one, two = train_judge(40, 1), train_judge(40, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return train_judge()
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    try:
+        weights("pipeline")
+    except InputError as error:
+        pytest.skip(str(error))
+    return load_backbone("toybox")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("things", "least"), [(1, 0.98), (2, 0.95), (4, 0.75)])
+def test_the_judge_is_right_about_renders(judge: Judge, things: int, least: float) -> None:
+    scenes = [scene for _, scene in gate.ask(things, 300)]
+    verdict = judge.look([render(scene).image for scene in scenes])
+    nouns = [[thing.noun for thing in scene.things] for scene in scenes]
+    assert verdict.shows(nouns).float().mean() >= least
+    assert verdict.stands([scene.place for scene in scenes]).float().mean() >= 0.99
+
+
+@pytest.mark.slow
+def test_the_shipped_model_passes(backbone: Backbone, judge: Judge) -> None:
+    """Three standard errors below what the full gate wants would be no chance any more."""
+    for check in gate.gate(backbone, judge, NUM):
+        error = math.sqrt(check.wanted * (1 - check.wanted) / check.num)
+        assert check.drawn >= check.wanted - 3 * error, check
