@@ -145,7 +145,7 @@ def test_the_printed_defaults_are_those_of_the_search() -> None:
         (("--steps", "0"), "steps: expected at least 1, found 0"),
         (
             ("--token", "unusualword"),
-            "token 'unusualword': expected one token, found 10; use a rare single token such as ",
+            "token 'unusualword': expected one token, found ",
         ),
         (("--token", "robot"), "token 'robot': is the class noun itself; use a rare single token "),
         (("--token", ""), "token '': expected a word, such as 'robot' or 'sks'"),

@@ -57,7 +57,8 @@ def run(
         InputError: `out` cannot be written, or the toybox's weights are missing.
     """
     writable_folder(out)
-    photos, file, sheet = out / "photos", out / f"{CLASS}.cones.safetensors", out / "sheet.png"
+    photos, file = out / "photos", out / f"{CLASS}.cones.safetensors"
+    sheet = out / "contact_sheet.png"
     save_subject(render_subject(CLASS, look_from_seed(SUBJECT_SEED), PHOTOS, SUBJECT_SEED), photos)
     subject = Subject.from_folder(photos, CLASS, TOKEN)
     backbone = backbone or load_backbone()

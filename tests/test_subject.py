@@ -1,0 +1,203 @@
+"""Batches of a subject are seeded, stratified, and give every photograph its share."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_pipeline
+
+from cones.backbone import Backbone, load_backbone
+from cones.errors import InputError
+from cones.subject import TEMPLATES, Batch, Examples, Subject, joined, joined_examples, names
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(tiny_pipeline(kl=True))
+
+
+def subject(count: int = 3) -> Subject:
+    shades = (Image.new("RGB", (16, 16), (80 * k, 40, 200 - 60 * k)) for k in range(count))
+    return Subject(tuple(shades), "robot", "sks")
+
+
+@pytest.fixture(scope="module")
+def examples(backbone: Backbone) -> Examples:
+    return Examples.of_subject(backbone, subject())
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def plain(examples: Examples) -> Examples:
+    """Without spread, so that a latent tells which photograph it is of."""
+    return Examples(
+        examples.means, torch.zeros_like(examples.means), examples.states, examples.pairs
+    )
+
+
+def chosen(examples: Examples, batch: Batch) -> list[int]:
+    """Which photograph each of a batch's latents is of."""
+    return [
+        next(k for k, mean in enumerate(examples.means) if torch.equal(latent, mean))
+        for latent in batch.latents
+    ]
+
+
+# -- the subject -----------------------------------------------------------------------------------
+
+
+def test_a_subject_is_read_from_a_folder(tmp_path: Path) -> None:
+    for k, image in enumerate(subject(2).images):
+        image.save(tmp_path / f"{k}.png")
+    (tmp_path / "broken.png").write_text("no image")
+    read = Subject.from_folder(tmp_path, "robot", "zwx")
+    assert [image.tobytes() for image in read.images] == [i.tobytes() for i in subject(2).images]
+    assert read.phrase == "zwx robot"
+    assert len(read.notes) == 1 and "broken.png was skipped" in read.notes[0]
+
+
+def test_prompts_name_it_in_every_wording() -> None:
+    prompts = subject().prompts()
+    assert prompts[0] == "a photo of a sks robot"
+    assert len(set(prompts)) == len(TEMPLATES)
+    assert all(names(prompt, "sks robot") for prompt in prompts)
+
+
+@pytest.mark.parametrize(
+    ("class_noun", "token", "message"),
+    [
+        ("", "sks", "class noun '': expected a word, such as 'robot' or 'sks'"),
+        (" \t", "sks", "class noun ' \\t': expected a word, such as 'robot' or 'sks'"),
+        ("robot", "", "token '': expected a word, such as 'robot' or 'sks'"),
+        ("robot", "sk\x00s", "token 'sk\\x00s': expected a word, such as 'robot' or 'sks'"),
+    ],
+)
+def test_words_that_are_none_are_refused(class_noun: str, token: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Subject(subject().images, class_noun, token)
+    assert str(error.value) == message
+
+
+def test_a_subject_without_photographs_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^a subject needs at least one photograph, found none$"):
+        Subject((), "robot")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrase", "named"),
+    [
+        ("a sks robot", "sks", True),
+        ("A SKS Robot.", "sks robot", True),
+        ("a sksy robot", "sks", False),
+        ("a sks\u0301 robot", "robot", True),
+        ("a robot", "sks robot", False),
+        ("a c++ mug", "c++", True),
+        ("", "sks", False),
+    ],
+)
+def test_names(prompt: str, phrase: str, named: bool) -> None:
+    assert names(prompt, phrase) is named
+
+
+# -- batches ---------------------------------------------------------------------------------------
+
+
+def test_every_photograph_is_encoded_with_every_prompt(
+    backbone: Backbone, examples: Examples
+) -> None:
+    means, deviations = backbone.encode_images(subject().images)
+    assert torch.equal(examples.means, means) and torch.equal(examples.deviations, deviations)
+    assert torch.equal(examples.states, backbone.encode_prompts(subject().prompts()))
+    assert examples.pairs == (tuple(range(len(TEMPLATES))),) * 3
+
+
+def test_a_batch_is_what_its_seed_makes_it(examples: Examples) -> None:
+    first, again = (examples.draw(8, 1000, seeded()) for _ in range(2))
+    other = examples.draw(8, 1000, seeded(1))
+    for name in ("latents", "noise", "timesteps", "states"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    assert not torch.equal(first.noise, other.noise)
+    torch.manual_seed(5)  # the global seed has no part in it
+    assert torch.equal(first.noise, examples.draw(8, 1000, seeded()).noise)
+
+
+def test_a_batch_has_its_shapes_and_types(examples: Examples) -> None:
+    batch = examples.draw(5, 1000, seeded())
+    assert len(batch) == 5
+    assert batch.latents.shape == batch.noise.shape == (5, 4, 8, 8)
+    assert batch.states.shape == (5, 32, 32)
+    assert batch.timesteps.shape == (5,) and batch.timesteps.dtype == torch.int64
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 20])
+def test_timesteps_are_stratified(examples: Examples, count: int) -> None:
+    for seed in range(20):
+        timesteps = examples.draw(count, 1000, seeded(seed)).timesteps
+        assert sorted((timesteps * count // 1000).tolist()) == list(range(count))
+
+
+def test_strata_are_not_tied_to_photographs(examples: Examples) -> None:
+    known = plain(examples)
+    batches = [known.draw(3, 1000, seeded(seed)) for seed in range(60)]
+    lowest = Counter(chosen(known, batch)[int(batch.timesteps.argmin())] for batch in batches)
+    assert min(lowest[k] for k in range(3)) >= 10
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 9])
+def test_each_photograph_comes_equally_often(examples: Examples, count: int) -> None:
+    known = plain(examples)
+    for seed in range(10):
+        often = Counter(chosen(known, known.draw(count, 1000, seeded(seed))))
+        assert max(often.values()) - min(often[k] for k in range(3)) <= 1
+
+
+def test_over_many_batches_each_photograph_comes_equally_often(examples: Examples) -> None:
+    known = plain(examples)
+    often: Counter[int] = Counter()
+    for seed in range(150):
+        often.update(chosen(known, known.draw(4, 1000, seeded(seed))))
+    assert all(abs(often[k] - 200) < 30 for k in range(3))
+
+
+def test_latents_spread_around_their_mean(examples: Examples) -> None:
+    latents = examples.draw(300, 1000, seeded()).latents.view(3, 100, *examples.means.shape[1:])
+    means = latents.mean((0, 1))
+    assert torch.isfinite(latents).all()
+    torch.testing.assert_close(
+        means, examples.means.mean(0), atol=0.4 * float(examples.deviations.max()), rtol=0
+    )
+    assert not torch.equal(*examples.draw(6, 1000, seeded()).latents[[0, 3]])
+
+
+def test_a_latent_goes_with_its_own_prompts_only(backbone: Backbone) -> None:
+    texts = [["a mug", "the mug"], ["a car", "a mug"]]
+    known = plain(Examples.of(backbone, subject(2).images, texts))
+    assert len(known.states) == 3  # "a mug" is encoded once
+    drawn = known.draw(100, 1000, seeded())
+    seen = {
+        (k, next(r for r, state in enumerate(known.states) if torch.equal(state, used)))
+        for k, used in zip(chosen(known, drawn), drawn.states, strict=True)
+    }
+    assert seen == {(0, 0), (0, 1), (1, 2), (1, 0)}
+
+
+def test_batches_are_joined(examples: Examples) -> None:
+    a, b = examples.draw(2, 1000, seeded(0)), examples.draw(3, 1000, seeded(1))
+    both = joined([a, b])
+    assert len(both) == 5
+    assert torch.equal(both.states[:2], a.states) and torch.equal(both.timesteps[2:], b.timesteps)
+
+
+def test_examples_are_joined(backbone: Backbone) -> None:
+    parts = [
+        Examples.of(backbone, subject(2).images, [["a mug"], ["a car", "a mug"]]),
+        Examples.of(backbone, subject(1).images, [["a tree"]]),
+    ]
+    both = joined_examples(parts)
+    assert both.pairs == ((0,), (1, 0), (2,))
+    assert torch.equal(both.means, torch.cat([part.means for part in parts]))
+    assert torch.equal(both.states, torch.cat([part.states for part in parts]))
