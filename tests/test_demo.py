@@ -24,9 +24,8 @@ QUICK = FindConfig(steps=2, batch=2, prior_batch=2, prior_images=2)
 
 def test_the_demonstration_makes_its_files(tmp_path: Path) -> None:
     steps: Counter[str] = Counter()
-    made = run(
-        tmp_path, load_backbone(tiny_pipeline()), QUICK, lambda stage, *_: steps.update([stage])
-    )
+    backbone = load_backbone(tiny_pipeline())
+    made = run(tmp_path, backbone, QUICK, lambda stage, *_: steps.update([stage]))
     assert len(list(made.photos.glob("*.png"))) == PHOTOS
     assert load(made.file) == made.neurons
     assert [(s.token, s.class_noun) for s in made.neurons.subjects] == [("sks", "robot")]

@@ -158,5 +158,8 @@ def joined_examples(parts: Sequence[Examples]) -> Examples:
     for part in parts:
         pairs += [tuple(row + before for row in rows) for rows in part.pairs]
         before += len(part.states)
-    tensors = (torch.cat([getattr(p, n) for p in parts]) for n in ("means", "deviations", "states"))
-    return Examples(*tensors, pairs=tuple(pairs))
+    means, deviations, states = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("means", "deviations", "states")
+    )
+    return Examples(means, deviations, states, tuple(pairs))
