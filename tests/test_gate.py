@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tiny import tiny_pipeline
 
 from cones.backbone import Backbone, load_backbone
 from cones.errors import InputError
@@ -55,6 +56,16 @@ def test_the_judge_follows_from_its_arguments() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_gate_looks_at_drawn_decoded_and_rendered_pictures() -> None:
+    """A random model fails, and the report says so."""
+    backbone = load_backbone(tiny_pipeline())
+    checks = gate.gate(backbone, train_judge(40, 1), 2, steps=1)
+    assert [check.name for check in checks] == ["1 thing", "place", "2 things", "4 things"]
+    assert not all(check.passed for check in checks)
+    for check in checks:
+        assert {check.drawn, check.decoded, check.renders} <= {0.0, 0.5, 1.0}
 
 
 @pytest.fixture(scope="module")

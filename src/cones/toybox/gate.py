@@ -1,8 +1,9 @@
 """The gate: what the toybox's model must be able to draw before its weights are shipped.
 
 `python -m cones.toybox.gate --num 500 --json` asks for one, two and four things in a place, in the
-wordings of the captions, and lets a judge trained on renders (`cones.toybox.judge`) look. The
-judge's own hits on renders of the same prompts stand beside, as the ceiling.
+wordings of the captions, and lets a judge trained on renders (`cones.toybox.judge`) look. Two
+ceilings stand beside: the judge's hits on renders of the same prompts, and on these renders when
+they went through the autoencoder.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from cones.backbone import Backbone, load_backbone
 from cones.generate import generate
 from cones.toybox.captions import caption, plain_caption
-from cones.toybox.judge import Judge, Verdict, train_judge
+from cones.toybox.judge import Judge, train_judge
 from cones.toybox.render import render
 from cones.toybox.world import CLASSES, PLACES, SIZE, Scene, sample_look, sample_scene
 
@@ -38,13 +40,15 @@ class Check:
     Attributes:
         name: what is asked for.
         drawn: share of the model's pictures that are right.
-        renders: share of renders of the same prompts that the judge finds right.
+        decoded: share of renders of the same prompts that are right after the autoencoder.
+        renders: share of these renders that the judge finds right before it.
         wanted: the least `drawn` that passes.
         num: prompts.
     """
 
     name: str
     drawn: float
+    decoded: float
     renders: float
     wanted: float
     num: int
@@ -81,6 +85,21 @@ def draw(
     return [picture.image for picture in pictures]
 
 
+@torch.no_grad()
+def decoded(
+    backbone: Backbone, images: Sequence[Image.Image], batch: int = 50
+) -> list[Image.Image]:
+    """What is left of pictures that go through the autoencoder and nothing else."""
+    pipeline = backbone.pipeline
+    found: list[Image.Image] = []
+    for start in range(0, len(images), batch):
+        latents, _ = backbone.encode_images(images[start : start + batch])
+        latents = latents.to(pipeline.vae.dtype) / pipeline.vae.config.scaling_factor
+        pixels = pipeline.vae.decode(latents, return_dict=False)[0]
+        found += pipeline.image_processor.postprocess(pixels)
+    return found
+
+
 def gate(
     backbone: Backbone, judge: Judge, num: int, steps: int = 20, guidance: float = 5.0
 ) -> list[Check]:
@@ -97,23 +116,22 @@ def gate(
     for things, wanted in THINGS_WANTED.items():
         asked = ask(things, num)
         prompts, scenes = [text for text, _ in asked], [scene for _, scene in asked]
-        looks = [
-            judge.look(draw(backbone, prompts, steps, guidance)),
-            judge.look([render(scene).image for scene in scenes]),
-        ]
-        hits = [_hits(look, scenes) for look in looks]
-        name = f"{things} thing{'s' * (things > 1)}"
-        checks.append(Check(name, hits[0][0], hits[1][0], wanted, num))
+        renders = [render(scene).image for scene in scenes]
+        groups = draw(backbone, prompts, steps, guidance), decoded(backbone, renders), renders
+        verdicts = [judge.look(group) for group in groups]
+        nouns = [[thing.noun for thing in scene.things] for scene in scenes]
+        right = [verdict.shows(nouns) for verdict in verdicts]
+        checks.append(_check(f"{things} thing{'s' * (things > 1)}", right, wanted))
         if things == 1:
-            checks.append(Check("place", hits[0][1], hits[1][1], PLACE_WANTED, num))
+            places = [verdict.stands([scene.place for scene in scenes]) for verdict in verdicts]
+            checks.append(_check("place", places, PLACE_WANTED))
     return checks
 
 
-def _hits(verdict: Verdict, scenes: Sequence[Scene]) -> tuple[float, float]:
-    """The shares of pictures with the right things and with the right place."""
-    things = verdict.shows([[thing.noun for thing in scene.things] for scene in scenes])
-    places = verdict.stands([scene.place for scene in scenes])
-    return things.float().mean().item(), places.float().mean().item()
+def _check(name: str, right: Sequence[torch.Tensor], wanted: float) -> Check:
+    """A line from what is right among drawn, decoded and rendered pictures, bool `[num]` each."""
+    drawn, decoded, renders = (hits.float().mean().item() for hits in right)
+    return Check(name, drawn, decoded, renders, wanted, len(right[0]))
 
 
 def contact_sheet(backbone: Backbone, steps: int, guidance: float) -> Image.Image:
@@ -144,9 +162,12 @@ def main() -> None:
     if args.json:
         print(json.dumps({"passed": passed, "checks": [asdict(check) for check in checks]}))
     else:
-        print(f"{'':10}{'drawn':>8}{'wanted':>8}{'renders':>9}   of {args.num} prompts each")
+        print(f"{'':10}{'drawn':>8}{'wanted':>8}{'decoded':>9}{'renders':>9}   of {args.num} each")
         for check in checks:
-            print(f"{check.name:10}{check.drawn:8.1%}{check.wanted:8.0%}{check.renders:9.1%}")
+            print(
+                f"{check.name:10}{check.drawn:8.1%}{check.wanted:8.0%}"
+                f"{check.decoded:9.1%}{check.renders:9.1%}"
+            )
     sys.exit(not passed)
 
 
