@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_pipeline
+from tiny import tiny_pipeline, tiny_unet
 from torch import Tensor
 
 from cones.backbone import Backbone, load_backbone
-from cones.errors import InputError
+from cones.errors import BaseModelError, InputError
 from cones.evaluate import GENERAL_PROMPTS, PROMPTS, ClipFeatures, Protocol, evaluate, score
 from cones.evaluate.ceiling import fresh_renders, named_classes, named_place, read_subject
 from cones.evaluate.protocol import check_prompts, filled
@@ -253,6 +253,16 @@ def test_only_one_subject_can_be_evaluated(backbone: Backbone, photos: Path) -> 
     for neurons in (two, replace(one, subjects=())):
         with pytest.raises(InputError, match="one subject"):
             evaluate(backbone, neurons, photos, protocol=QUICK)
+
+
+def test_neurons_of_another_model_are_refused_before_anything_is_drawn(
+    backbone: Backbone, photos: Path
+) -> None:
+    neurons = random_neurons(tiny_unet(cross_attention_dim=16), SUBJECT, 0.1, seed=0)
+    drawn: list[object] = []
+    with pytest.raises(BaseModelError, match="find the neurons in this one"):
+        evaluate(backbone, neurons, photos, protocol=QUICK, on_step=lambda *s: drawn.append(s))
+    assert not drawn
 
 
 def test_nothing_to_draw_or_to_compare_with_is_refused(backbone: Backbone, photos: Path) -> None:

@@ -76,14 +76,13 @@ class Trial:
     def evaluate(self, neurons: ConceptNeurons, strength: float | None = None) -> Evaluation:
         """Draws with the neurons shut, and scores the pictures."""
         strength = neurons.strength if strength is None else strength
-        floor, off = self.floor, self._general_off  # drawn before anything is shut
         with shut(self.backbone, neurons, strength):
             pictures, general = self.draw(self.named), self.draw(self.general)
         return Evaluation(
             scores=self.score(pictures),
-            floor=floor,
+            floor=self.floor,
             ceiling=self.ceiling,
-            drift=metrics.drift(off, self.features.images(general)),
+            drift=metrics.drift(self._general_off, self.features.images(general)),
             strength=strength,
             density=neurons.density,
             nbytes=len(to_bytes(neurons)),
