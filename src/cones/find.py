@@ -104,7 +104,7 @@ class ImplantingLoss:
         """Each sample's squared error, of the subject and of the prior."""
         subject, prior = batches
         wanted = torch.cat([loss.target(self.backbone, subject), self.prior_target(prior)])
-        parts = weights.split([rows * columns for rows, columns in self.shapes.values()])
+        parts = torch.split(weights, [rows * columns for rows, columns in self.shapes.values()])
         named = {
             layer: part.view(shape)
             for (layer, shape), part in zip(self.shapes.items(), parts, strict=True)

@@ -54,4 +54,5 @@ def pictures(folder: Path, seed: int, count: int, workers: int = 2) -> np.ndarra
 
 def to_tensor(batch: np.ndarray) -> torch.Tensor:
     """uint8 `[n, SIZE, SIZE, 3]` -> float32 `[n, 3, SIZE, SIZE]` in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)  # channels last in memory
+    return pixels.float() / 127.5 - 1

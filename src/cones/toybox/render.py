@@ -78,7 +78,8 @@ def _shadow(canvas: Image.Image, thing: Thing) -> None:
 
 def _majority(fine: np.ndarray) -> np.ndarray:
     blocks = fine.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING)
-    return blocks.mean((1, 3)) > 0.5
+    owned: np.ndarray = blocks.mean((1, 3)) > 0.5
+    return owned
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def train_clip(
             figures["seen"] = seen
         optimizer.zero_grad(set_to_none=True)
         dense_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         dense_optimizer.step()

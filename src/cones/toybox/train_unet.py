@@ -27,7 +27,8 @@ def cached_latents(vae: AutoencoderTiny, images: np.ndarray, path: Path) -> np.n
     """
     if not path.exists():
         chunks = [images[k : k + 200] for k in range(0, len(images), 200)]
-        found = [vae.encode(to_tensor(chunk)).latents.half().numpy() for chunk in chunks]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = [vae.encode(to_tensor(chunk)).latents.half().numpy() for chunk in chunks]
         np.save(path, np.concatenate(found))
     latents: np.ndarray = np.load(path)
     scale = 1 / float(latents[:4000].astype(np.float32).std())

@@ -56,7 +56,7 @@ def train_vae(
     """
     torch.manual_seed(0)
     vae = started(new_vae(config["channels"], config["latent_channels"]))
-    vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae = vae.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config["rate"], weight_decay=0.0)
     average = Average(vae, 0.995)
     loop = Loop(folder, "vae", config["steps"], {"vae": vae, "opt": optimizer, "ema": average})
