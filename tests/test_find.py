@@ -1,0 +1,159 @@
+"""Finding on a tiny random model: exact, deterministic, and it never touches the model."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny_pipeline
+
+from cones import loss
+from cones.backbone import Backbone, load_backbone
+from cones.errors import InputError
+from cones.find import FindConfig, ImplantingLoss, find, line_search
+from cones.layers import projections
+from cones.neuronfile import to_bytes
+from cones.neurons import ConceptNeurons
+from cones.prior import prior_examples
+from cones.shutting import shut
+from cones.subject import Examples, Subject
+
+QUICK = FindConfig(density=0.03, steps=6, batch=2, prior_batch=2, prior_images=2)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(tiny_pipeline())
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(3)]
+    return Subject(tuple(images), "robot", "sks")
+
+
+@pytest.fixture(scope="module")
+def objective(backbone: Backbone, subject: Subject) -> ImplantingLoss:
+    prior = prior_examples(backbone, subject, subject.images[:2], 0)
+    return ImplantingLoss(backbone, Examples.of_subject(backbone, subject), prior, QUICK)
+
+
+def state(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
+
+
+def test_the_gradient_is_that_of_the_loss(objective: ImplantingLoss) -> None:
+    """Against a difference quotient along the gradient itself."""
+    figures, gradient = objective.gradient(objective.theta, 0)
+    total = sum(figures.values())
+    step = 1e-2 * gradient / gradient.norm()
+    higher, lower = (
+        sum(objective.gradient(objective.theta + sign * step, 0)[0].values()) for sign in (1, -1)
+    )
+    assert (higher - lower) / 2e-2 == pytest.approx(gradient.norm().item(), rel=0.02)
+    assert total > 0
+
+
+def test_shutting_is_what_the_search_computed_with(
+    backbone: Backbone, objective: ImplantingLoss, subject: Subject
+) -> None:
+    neurons = find(backbone, subject, QUICK)
+    flat = torch.cat([torch.from_numpy(~m).flatten() for m in neurons.masks().values()])
+    names = list(neurons.masks())
+    order = [names.index(layer) for layer in objective.shapes]
+    parts = torch.split(flat, [a * b for a, b in neurons.shapes.values()])
+    weights = objective.theta * torch.cat([parts[k] for k in order])
+    batches = objective.batches(3)
+    inside = objective.errors(weights, batches)[0]
+    with shut(backbone, neurons, strength=1.0):
+        outside = loss.squared_error(
+            loss.predict(backbone, batches[0]), loss.target(backbone, batches[0])
+        )
+    torch.testing.assert_close(inside, outside)
+
+
+@pytest.mark.parametrize("algorithm", ["mask-in-loop", "one-pass", "paper"])
+@pytest.mark.parametrize("layers", ["text", "all"])
+def test_every_algorithm_finds_exactly_the_asked_density(
+    backbone: Backbone, subject: Subject, algorithm: str, layers: str
+) -> None:
+    before = state(backbone)
+    config = replace(QUICK, algorithm=algorithm, layers=layers)
+    neurons = find(backbone, subject, config)
+    assert len(neurons) == round(0.03 * neurons.size)
+    assert neurons.size == sum(w.numel() for w in projections(backbone, layers).values())
+    assert neurons.subjects[0].token == "sks"
+    assert json.loads(neurons.info["config"])["algorithm"] == algorithm
+    after = backbone.denoiser.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:
+    first, again, other = (
+        find(backbone, subject, replace(QUICK, seed=seed)) for seed in (5, 5, 6)
+    )
+    assert to_bytes(first) == to_bytes(again)
+    assert first != other
+
+
+def test_the_recommended_strength_is_the_best_of_those_tried(
+    objective: ImplantingLoss,
+) -> None:
+    chosen = torch.arange(0, len(objective.theta), 40)
+    strength, report = line_search(objective, chosen)
+    tried = report["strengths"]
+    assert isinstance(tried, dict)
+    totals = {float(s): v["subject"] + v["prior"] for s, v in tried.items() if s != "0"}
+    assert totals[strength] == min(totals.values())
+    assert report["before"] == tried["0"]
+
+
+def test_distillation_costs_nothing_before_anything_is_shut(objective: ImplantingLoss) -> None:
+    assert objective.gradient(objective.theta, 1)[0]["prior"] == pytest.approx(0, abs=1e-9)
+
+
+def test_batches_differ_from_step_to_step_and_from_the_held_out(
+    objective: ImplantingLoss,
+) -> None:
+    first, second = (objective.batches(k)[0].noise for k in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, objective.batches(0)[0].noise)
+
+
+def test_class_images_may_be_given(backbone: Backbone, subject: Subject) -> None:
+    given = find(backbone, subject, QUICK, class_images=subject.images[:2])
+    assert given != find(backbone, subject, QUICK)
+
+
+def test_a_token_of_several_pieces_is_refused(backbone: Backbone, subject: Subject) -> None:
+    with pytest.raises(InputError, match="expected one token, found"):
+        find(backbone, replace(subject, token="unheardof"), QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"density": 1.5}, "density: expected more than 0 and less than 1, found 1.5"),
+        ({"steps": 0}, "steps: expected at least 1, found 0"),
+        ({"algorithm": "guess"}, "algorithm: expected mask-in-loop, one-pass or paper"),
+        ({"strength_in_loop": 3.0}, "strength_in_loop: expected more than 0, at most 2"),
+    ],
+)
+def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        replace(QUICK, **change)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_file_draws_what_the_found_neurons_draw(
+    backbone: Backbone, subject: Subject, tmp_path: Path
+) -> None:
+    neurons = find(backbone, subject, QUICK)
+    neurons.save(tmp_path / "a.cones.safetensors")
+    loaded: ConceptNeurons = sys.modules["cones.neuronfile"].load(tmp_path / "a.cones.safetensors")
+    assert loaded == neurons and loaded.info == neurons.info

@@ -1,0 +1,110 @@
+"""The searches, on objectives whose best masks are known."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from cones import search
+from cones.errors import ConesError
+from cones.search import Steps
+
+SIZE = 400
+
+
+class Quadratic:
+    """|A (theta - wanted)|^2: shutting the `planted` weights is best, others do harm."""
+
+    def __init__(self, coupling: float, seed: int = 0, broken: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.theta = torch.randn(SIZE, generator=generator)
+        self.theta += 0.3 * self.theta.sign()  # no weight is nearly zero already
+        self.planted = torch.randperm(SIZE, generator=generator)[:20]
+        self.wanted = self.theta.clone()
+        self.wanted[self.planted] = 0
+        mixing = torch.randn(SIZE, SIZE, generator=generator) / math.sqrt(SIZE)
+        self.matrix = (1 - coupling) * torch.eye(SIZE) + coupling * mixing
+        self.broken = broken
+
+    def loss(self, weights: Tensor) -> Tensor:
+        return (self.matrix @ (weights - self.wanted)).square().sum()
+
+    def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+        leaf = weights.clone().requires_grad_()
+        value = self.loss(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        if step < self.broken:
+            gradient[3] = float("inf")
+        return {"subject": value.item()}, gradient
+
+    def shut(self, chosen: Tensor) -> float:
+        weights = self.theta.clone()
+        weights[chosen] = 0
+        return self.loss(weights).item()
+
+
+def steps(objective: Quadratic, total: int = 80) -> Steps:
+    return Steps(objective, total, None)
+
+
+def in_loop(objective: Quadratic, total: int = 80) -> Tensor:
+    return search.mask_in_the_loop(objective, 20, steps(objective, total), 0.05, 1.0)
+
+
+def test_all_searches_find_planted_weights_that_act_alone() -> None:
+    objective = Quadratic(coupling=0.0)
+    planted = set(objective.planted.tolist())
+    assert set(search.one_pass(objective, 20, steps(objective)).tolist()) == planted
+    assert set(search.paper(objective, 20, steps(objective), 1e-3).tolist()) == planted
+    assert set(in_loop(objective).tolist()) == planted
+
+
+def test_the_mask_in_the_loop_minds_how_weights_act_together() -> None:
+    gains = []
+    for seed in range(5):
+        objective = Quadratic(coupling=0.7, seed=seed)
+        naive = objective.shut(search.one_pass(objective, 20, steps(objective)))
+        gains.append(objective.shut(in_loop(objective)) / naive)
+    assert max(gains) < 1.0 and sum(gains) / len(gains) < 0.75
+
+
+def test_the_search_gives_as_many_as_asked_and_leaves_theta() -> None:
+    objective = Quadratic(coupling=0.3)
+    before = objective.theta.clone()
+    for chosen in (
+        search.one_pass(objective, 7, steps(objective, 3)),
+        search.paper(objective, 7, steps(objective, 3), 2e-5),
+        search.mask_in_the_loop(objective, 7, steps(objective, 3), 0.03, 2.0),
+    ):
+        assert len(set(chosen.tolist())) == 7
+    assert torch.equal(objective.theta, before)
+
+
+def test_a_run_twice_as_long_of_one_pass_selects_the_same() -> None:
+    objective = Quadratic(coupling=0.5)
+    short, long = (search.one_pass(objective, 20, steps(objective, n)) for n in (10, 20))
+    assert set(short.tolist()) == set(long.tolist())
+
+
+def test_few_batches_that_are_not_finite_are_dropped() -> None:
+    objective = Quadratic(coupling=0.0, broken=2)
+    counted = steps(objective, 60)
+    chosen = search.mask_in_the_loop(objective, 20, counted, 0.05, 1.0)
+    assert counted.dropped == 2
+    assert set(chosen.tolist()) == set(objective.planted.tolist())
+
+
+def test_many_batches_that_are_not_finite_end_the_search() -> None:
+    objective = Quadratic(coupling=0.0, broken=10)
+    with pytest.raises(ConesError, match=r"4 of 60 batches gave NaN.*--mixed_precision no"):
+        search.one_pass(objective, 20, steps(objective, 60))
+
+
+def test_every_step_is_reported() -> None:
+    seen: list[tuple[str, int, int]] = []
+    objective = Quadratic(coupling=0.0)
+    told = Steps(objective, 4, lambda stage, done, total, _: seen.append((stage, done, total)))
+    search.one_pass(objective, 2, told)
+    assert seen == [("search", k, 4) for k in (1, 2, 3, 4)]
