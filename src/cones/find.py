@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from cones import loss, search
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.layers import fingerprint, projections, shapes
+from cones.layers import projections, shapes
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.prior import draw_class_images, prior_examples
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, check_density
+from cones.shutting import base_fingerprint
 from cones.subject import Batch, Examples, Subject, joined
 
 Algorithm = Literal["mask-in-loop", "one-pass", "paper"]
@@ -152,11 +153,13 @@ def find(
         ConesError: too many batches gave NaN or infinity.
     """
     backbone.check_token(subject.token, subject.class_noun)
-    images = class_images or draw_class_images(backbone, subject, config.prior_images, config.seed)
+    images = class_images or draw_class_images(
+        backbone, subject, config.prior_images, config.seed, on_step
+    )
     objective = ImplantingLoss(
         backbone,
         Examples.of_subject(backbone, subject),
-        prior_examples(backbone, subject, images, config.seed),
+        prior_examples(backbone, subject, images, config.seed, on_step),
         config,
     )
     chosen = _search(objective, config, on_step)
@@ -166,7 +169,7 @@ def find(
         indices=by_layer(chosen, objective.shapes),
         subjects=(SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0]),),
         strength=strength,
-        base=BaseInfo(backbone.name, fingerprint(projections(backbone))),
+        base=BaseInfo(backbone.name, base_fingerprint(backbone)),
         info=_info(config, report),
     )
 
@@ -208,5 +211,3 @@ def _info(config: FindConfig, report: dict[str, object]) -> dict[str, str]:
         "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
     }
 
-
-CONFIG_FIELDS = tuple(field.name for field in fields(FindConfig))

@@ -11,6 +11,8 @@ from PIL import Image
 
 from cones.backbone import Backbone
 from cones.generate import generate
+from cones.pictures import Picture
+from cones.search import OnStep
 from cones.subject import TEMPLATES, Examples, Subject, joined_examples
 
 # Ordinary words of every text-to-image model; those that are no single token here are left out.
@@ -21,6 +23,7 @@ PLACES = (
 )  # fmt: skip
 STEPS = 12  # of the solver, for the images that the model draws itself
 GUIDANCE = 3.0
+BATCH = 8
 
 
 def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str]:
@@ -32,18 +35,39 @@ def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str
 
 
 def draw_class_images(
-    backbone: Backbone, subject: Subject, count: int, seed: int
+    backbone: Backbone, subject: Subject, count: int, seed: int, on_step: OnStep | None = None
 ) -> list[Image.Image]:
     """Images of the class, drawn by the model itself: "a photo of a robot"."""
     prompt = TEMPLATES[0].format(subject.class_noun)
-    pictures = generate(
-        backbone, prompt, range(seed, seed + count), steps=STEPS, guidance=GUIDANCE, batch=16
+    return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_step)
+
+
+def _draw(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    stage: str,
+    on_step: OnStep | None,
+) -> list[Image.Image]:
+    images: list[Image.Image] = []
+
+    def drawn(picture: Picture) -> None:
+        images.append(picture.image)
+        if on_step is not None:
+            on_step(stage, len(images), len(prompts) * len(seeds), {})
+
+    generate(
+        backbone, prompts, seeds, steps=STEPS, guidance=GUIDANCE, batch=BATCH, on_picture=drawn
     )
-    return [picture.image for picture in pictures]
+    return images
 
 
 def prior_examples(
-    backbone: Backbone, subject: Subject, class_images: Sequence[Image.Image], seed: int
+    backbone: Backbone,
+    subject: Subject,
+    class_images: Sequence[Image.Image],
+    seed: int,
+    on_step: OnStep | None = None,
 ) -> Examples:
     """The prior's latents and prompts.
 
@@ -52,16 +76,17 @@ def prior_examples(
         subject: whose class is to be kept.
         class_images: of the class.
         seed: of the general images.
+        on_step: called as these are drawn.
     """
     noun = subject.class_noun
     plain = [template.format(noun) for template in TEMPLATES]
     others = [word for word in backbone.rare_tokens(5) if word != subject.token][:4]
     strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
     general = general_prompts(backbone, noun, len(class_images))
-    drawn = generate(backbone, general, [seed], steps=STEPS, guidance=GUIDANCE, batch=16)
+    drawn = _draw(backbone, general, [seed], "draw other things", on_step)
     parts = [
         Examples.of(backbone, class_images, [[*plain, *strangers]] * len(class_images)),
-        Examples.of(backbone, [picture.image for picture in drawn], [[text] for text in general]),
+        Examples.of(backbone, drawn, [[text] for text in general]),
         Examples.of(backbone, subject.images, [plain] * len(subject.images)),
     ]
     return joined_examples(parts)
