@@ -210,4 +210,3 @@ def _info(config: FindConfig, report: dict[str, object]) -> dict[str, str]:
         "report": json.dumps(report, sort_keys=True),
         "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
     }
-

@@ -1,4 +1,4 @@
-"""Stage 4: from training checkpoints to committed weights: a diffusers folder and toybox-clip."""
+"""Stage 5: from training checkpoints to committed weights: a diffusers folder and toybox-clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The toybox's training recipe: pictures, autoencoder, toybox-clip, UNet, export.
+"""The toybox's training recipe: pictures, text tower, autoencoder, toybox-clip, UNet, export.
 
 `python -m cones.toybox.recipe --folder runs/toybox` runs every stage that is left and goes on where
 an earlier run stopped; `--stage` runs one. All choices stand in `recipe.json`.
@@ -18,13 +18,13 @@ from transformers import CLIPModel, CLIPTextModel
 
 from cones.toybox.data import pictures
 from cones.toybox.export import export
-from cones.toybox.models import new_clip
 from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.train_clip import train_clip
+from cones.toybox.train_text import train_text
 from cones.toybox.train_unet import train_unet
 from cones.toybox.train_vae import train_vae
 
-STAGES = ("vae", "clip", "unet", "export")
+STAGES = ("text", "vae", "clip", "unet", "export")
 
 
 class Recipe:
@@ -46,13 +46,9 @@ class Recipe:
         return train_clip(config, self.images, seed, self.tokenizer, self.folder)
 
     def text_encoder(self) -> CLIPTextModel:
-        """The text tower of toybox-clip as it was at step `dense_from`, frozen."""
-        encoder = CLIPTextModel(new_clip(self.tokenizer).config.text_config)
-        stored = torch.load(self.folder / "text_tower.pt", weights_only=True)
-        own = encoder.state_dict().keys()
-        prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
-        encoder.load_state_dict({prefix + key: value for key, value in stored.items()})
-        return encoder.requires_grad_(False).eval()
+        """The trained text tower, frozen."""
+        config, seed = self.config["text"], self.config["seed"]
+        return train_text(config, len(self.images), seed, self.tokenizer, self.folder)
 
     def unet(self) -> UNet2DConditionModel:
         """The trained UNet."""
@@ -65,6 +61,8 @@ class Recipe:
             self.vae()
         elif stage == "clip":
             self.clip()
+        elif stage == "text":
+            self.text_encoder()
         elif stage == "unet":
             self.unet()
         else:

@@ -1,4 +1,4 @@
-"""Stage 2: toybox-clip. Its text tower becomes the diffusion model's text encoder."""
+"""Stage 3: toybox-clip, which scores pictures."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ def train_clip(
 
     The contrastive loss of CLIP, plus two auxiliary losses that shorten the training several
     times: linear layers (dropped afterwards) find all attributes of the picture in its embedding
-    and, from step `dense_from` on, those of the thing on each patch in the patch's state. The text
-    tower as it is at `dense_from` is kept apart, as the diffusion model's text encoder.
+    and, from step `dense_from` on, those of the thing on each patch in the patch's state.
     """
     torch.manual_seed(0)
     clip = new_clip(tokenizer)
@@ -133,9 +132,6 @@ def train_clip(
         with torch.no_grad():
             clip.logit_scale.clamp_(max=4.6052)
         average.update(k)
-        if k + 1 == config["dense_from"]:
-            with average.applied():
-                torch.save(clip.text_model.state_dict(), folder / "text_tower.pt")
         figures["right"] = (logits.argmax(1) == target).float().mean()
         return {key: value.item() for key, value in figures.items()}
 

@@ -1,4 +1,4 @@
-"""Stage 3: the UNet, on cached latents, with the frozen text tower of toybox-clip."""
+"""Stage 4: the UNet, on cached latents, with the frozen text tower of stage 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder. Noise on the latents takes the place of a KL term."""
+"""Stage 2: the autoencoder. Noise on the latents takes the place of a KL term."""
 
 from __future__ import annotations
 

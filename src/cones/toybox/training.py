@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,23 +91,10 @@ class Average(torch.nn.Module):
         averages = list(self.buffers())
         torch._foreach_lerp_(averages, [p.detach() for p in self.source], 1 - decay)
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Puts the averages into the model, and its own values back at the end."""
-        kept = [p.detach().clone() for p in self.source]
-        self.write()
-        try:
-            yield
-        finally:
-            self._write(kept)
-
-    def write(self) -> None:
-        """Puts the averages into the model for good."""
-        self._write(list(self.buffers()))
-
     @torch.no_grad()
-    def _write(self, values: list[torch.Tensor]) -> None:
-        for p, value in zip(self.source, values, strict=True):
+    def write(self) -> None:
+        """Puts the averages into the model."""
+        for p, value in zip(self.source, self.buffers(), strict=True):
             p.copy_(value)
 
 
