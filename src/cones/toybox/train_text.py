@@ -1,9 +1,9 @@
 """Stage 1: the text tower, on captions alone, before any picture.
 
-A tower that only ever met pictures through a contrastive loss lets words that pictures do not soon
-tell apart fall together ("mug" and "teapot", and all rare tokens). Here each state must tell its own
-word and the words before it, and the last state the words of the whole caption. Words are replaced
-at random by any other token, so that a word nobody knows stays itself too.
+A tower that only ever meets pictures through a contrastive loss lets words fall together that
+pictures do not soon tell apart ("mug" and "teapot", and all rare tokens). Here each state must tell
+its own word and the words before it, and the last state the words of the whole caption. Words are
+replaced at random by any other token, so that a word nobody knows stays itself too.
 """
 
 from __future__ import annotations
