@@ -29,6 +29,7 @@ from cones.layers import fingerprint, projections
 from cones.methods.controls import magnitude_neurons, random_neurons
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.subject import Subject
+from cones.toybox import weights
 
 REVISION = 1  # raise it when the search finds something else, so that old cells are not taken
 PROTOCOL = TOYBOX_1
@@ -74,13 +75,19 @@ def rows() -> dict[str, Row]:
         "base": Row("base model (floor)", {"row": "base"}),
         "cones": searched("**concept neurons**, mask in the loop", same()),
         "flip": searched("the same, flipping in the loop", same(strength_in_loop=2.0)),
-        "paper": searched("Algorithm 1 of the paper", same(algorithm="paper")),
+        "paper": searched("Algorithm 1 of the paper", same(algorithm="paper", steps=1000)),
         "one-pass": searched("one pass of theta * gradient", same(algorithm="one-pass")),
         "random": control("random weights", random_neurons, density=density, seed=0),
         "largest": control("largest weights", magnitude_neurons, density=density, largest=True),
         "smallest": control("smallest weights", magnitude_neurons, density=density, largest=False),
         "renders": Row("fresh renders (ceiling)", {"row": "renders"}),
     }
+
+
+def toybox_hash() -> str:
+    """A hash of all committed weights: those of toybox-clip score the pictures."""
+    files = sorted(weights("pipeline").parent.rglob("*.safetensors"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 class Evidence:
@@ -92,13 +99,14 @@ class Evidence:
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
         self.seeds, self.cache = range(num_images), cache
         self.fingerprint = fingerprint(projections(self.backbone))
+        self.weights = toybox_hash()
 
     def provenance(self, folder: Path, row: Row) -> dict[str, Any]:
         """All that a cell depends on."""
         photos = b"".join(path.read_bytes() for path in sorted(folder.glob("*.png")))
         return {
             "revision": [REVISION, version("cones-diffusion")],
-            "model": self.fingerprint,
+            "model": [self.fingerprint, self.weights],
             "photos": hashlib.sha256(photos).hexdigest(),
             "protocol": PROTOCOL.as_dict(),
             "prompts": [*PROMPTS, *GENERAL_PROMPTS],

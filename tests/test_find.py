@@ -14,13 +14,13 @@ from tiny import tiny_pipeline
 from cones import loss
 from cones.backbone import Backbone, load_backbone
 from cones.errors import InputError
-from cones.find import FindConfig, ImplantingLoss, find, line_search
+from cones.find import HELD_OUT, FindConfig, ImplantingLoss, find, line_search
 from cones.layers import projections
 from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
 from cones.prior import prior_examples
 from cones.shutting import shut
-from cones.subject import Examples, Subject
+from cones.subject import TEMPLATES, Examples, Subject
 
 QUICK = FindConfig(density=0.03, steps=6, batch=2, prior_batch=2, prior_images=2)
 
@@ -39,7 +39,7 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module")
 def objective(backbone: Backbone, subject: Subject) -> ImplantingLoss:
-    prior = prior_examples(backbone, subject, subject.images[:2], 0)
+    prior = prior_examples(backbone, subject, subject.images[:2], True, 0)
     return ImplantingLoss(backbone, Examples.of_subject(backbone, subject), prior, QUICK)
 
 
@@ -94,9 +94,7 @@ def test_every_algorithm_finds_exactly_the_asked_density(
 
 
 def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:
-    first, again, other = (
-        find(backbone, subject, replace(QUICK, seed=seed)) for seed in (5, 5, 6)
-    )
+    first, again, other = (find(backbone, subject, replace(QUICK, seed=seed)) for seed in (5, 5, 6))
     assert to_bytes(first) == to_bytes(again)
     assert first != other
 
@@ -117,11 +115,34 @@ def test_distillation_costs_nothing_before_anything_is_shut(objective: Implantin
     assert objective.gradient(objective.theta, 1)[0]["prior"] == pytest.approx(0, abs=1e-9)
 
 
+def test_the_naive_searches_have_a_prior_with_a_gradient() -> None:
+    assert FindConfig().distill
+    assert not FindConfig(algorithm="paper").distill
+    assert not FindConfig(algorithm="one-pass").distill
+
+
+def test_the_prior_of_the_paper_holds_class_images_only(
+    backbone: Backbone, subject: Subject
+) -> None:
+    """The subject's own photographs under the class's prompt would teach the class its look."""
+    prior = prior_examples(backbone, subject, subject.images[:2], False, 0)
+    assert len(prior.means) == 2 and len(prior.states) == len(TEMPLATES)
+
+
+def test_a_model_of_another_type_can_be_searched(subject: Subject) -> None:
+    half = load_backbone(tiny_pipeline(), dtype=torch.bfloat16)
+    half.pipeline.to(torch.bfloat16)
+    try:
+        assert len(find(half, subject, QUICK)) > 0
+    finally:
+        half.pipeline.to(torch.float32)
+
+
 def test_batches_differ_from_step_to_step_and_from_the_held_out(
     objective: ImplantingLoss,
 ) -> None:
-    first, second = (objective.batches(k)[0].noise for k in (0, 1))
-    assert not torch.equal(first, second)
+    first, second, held_out = (objective.batches(k)[0].noise for k in (0, 1, HELD_OUT))
+    assert not torch.equal(first, second) and not torch.equal(first, held_out)
     assert torch.equal(first, objective.batches(0)[0].noise)
 
 

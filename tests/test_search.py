@@ -82,6 +82,20 @@ def test_the_search_gives_as_many_as_asked_and_leaves_theta() -> None:
     assert torch.equal(objective.theta, before)
 
 
+def test_the_walk_of_the_paper_walks_even_in_tiny_steps() -> None:
+    seen = []
+
+    class Watched(Quadratic):
+        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+            seen.append(weights.clone())
+            return {"subject": 0.0}, 1e-2 * self.theta.sign()
+
+    objective = Watched(coupling=0.0)
+    search.paper(objective, 20, steps(objective, 50), 2e-5)
+    assert torch.equal(seen[0], objective.theta)
+    assert not torch.equal(seen[-1], objective.theta)
+
+
 def test_a_run_twice_as_long_of_one_pass_selects_the_same() -> None:
     objective = Quadratic(coupling=0.5)
     short, long = (search.one_pass(objective, 20, steps(objective, n)) for n in (10, 20))

@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +70,6 @@ class Backbone:
     def timesteps(self) -> int:
         """Number of steps of the noise schedule, the paper's T."""
         return int(self.pipeline.scheduler.config.num_train_timesteps)
-
-    def with_amp(self, amp: torch.dtype | None) -> "Backbone":
-        """The same pipeline, with another type of autocast."""
-        return replace(self, amp=amp)
 
     @torch.no_grad()
     def encode_images(
@@ -162,7 +158,9 @@ class Backbone:
         Returns:
             float32, like `noisy`.
         """
-        replaced = {f"{layer}.weight": weight for layer, weight in (weights or {}).items()}
+        replaced = {
+            f"{layer}.weight": weight.to(self.dtype) for layer, weight in (weights or {}).items()
+        }
         inputs = (noisy.to(self.dtype), timesteps, states.to(self.dtype))
         amp = self.amp or torch.bfloat16
         with torch.autocast(self.device.type, amp, enabled=self.amp is not None):
@@ -265,7 +263,7 @@ def load_backbone(
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False).eval()
     pipeline.set_progress_bar_config(disable=True)
-    return Backbone(pipeline, Path(name).name if os.path.isabs(name) else name, amp)
+    return Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)
 
 
 def _open(

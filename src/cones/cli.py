@@ -27,6 +27,9 @@ class _Group(TyperGroup):
                 return super().invoke(ctx)
         except ConesError as error:
             line, status = str(error), 1
+        except OSError as error:
+            reason = error.strerror or str(error)
+            line, status = f"{error.filename or 'file'}: {reason}; check the path, its rights", 1
         except KeyboardInterrupt:
             line, status = "interrupted", 130
         except (MemoryError, RuntimeError) as error:

@@ -9,6 +9,7 @@ not applied.
 import re
 import warnings
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +41,12 @@ class Photos:
     skipped: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
 
+    def enlarged(self, size: int) -> list[str]:
+        """Notes on images that are small for a model of `size` x `size` pixels."""
+        remarks = [_enlarged(image, size) for image in self.images]
+        pairs = zip(self.paths, remarks, strict=True)
+        return [f"{shown(path)} {remark}" for path, remark in pairs if remark]
+
 
 class _NotAnImage(InputError):
     """The file's content is none of `FORMATS`."""
@@ -59,7 +66,7 @@ def load_photos(folder: Path, size: int | None = None) -> Photos:
     paths: list[Path] = []
     skipped: list[tuple[Path, str]] = []
     notes: list[str] = []
-    first_with: dict[bytes, Path] = {}
+    first_with: dict[str, Path] = {}
     for path in _entries(folder):
         try:
             if reason := _reason_to_skip(path):
@@ -74,7 +81,7 @@ def load_photos(folder: Path, size: int | None = None) -> Photos:
         images.append(image)
         paths.append(path)
         notes += [f"{shown(path)} {remark}" for remark in remarks]
-        same = first_with.setdefault(image.tobytes(), path)
+        same = first_with.setdefault(sha256(image.tobytes()).hexdigest(), path)
         if same != path:
             notes.append(f"{shown(path)} is the same picture as {shown(same)} and weighs double")
     if not images:
@@ -173,11 +180,17 @@ def _read(path: Path, size: int | None) -> tuple[Image.Image, list[str]]:
             f"is {width} x {height} pixels, longer than {MAX_ASPECT}:1; only its centre is used,"
             " so crop it around the subject"
         )
-    if size is not None and 2 * min(width, height) < size:
-        remarks.append(
-            f"is {width} x {height} pixels, enlarged to {size} x {size}; use a larger photograph"
-        )
+    if size is not None and (remark := _enlarged(image, size)):
+        remarks.append(remark)
     return image if size is None else square(image, size), remarks
+
+
+def _enlarged(image: Image.Image, size: int) -> str | None:
+    """A remark on an image that must be enlarged a lot."""
+    if 2 * min(image.size) >= size:
+        return None
+    shape = f"{image.width} x {image.height}"
+    return f"is {shape} pixels, enlarged to {size} x {size}; use a larger photograph"
 
 
 def _decode(file: BinaryIO, path: Path) -> tuple[Image.Image, list[str]]:

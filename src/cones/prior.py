@@ -24,6 +24,7 @@ PLACES = (
 STEPS = 12  # of the solver, for the images that the model draws itself
 GUIDANCE = 3.0
 BATCH = 8
+MAX_GENERAL = 32
 
 
 def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str]:
@@ -66,27 +67,34 @@ def prior_examples(
     backbone: Backbone,
     subject: Subject,
     class_images: Sequence[Image.Image],
+    distilled: bool,
     seed: int,
     on_step: OnStep | None = None,
 ) -> Examples:
     """The prior's latents and prompts.
 
     Args:
-        backbone: the model; it draws as many general images as there are class images.
+        backbone: the model.
         subject: whose class is to be kept.
         class_images: of the class.
-        seed: of the general images.
+        distilled: whether the target is the model's own prediction. If not, only the class images
+            with the class's prompts serve, as in the paper: any other pair would teach that they
+            belong together.
+        seed: of the general images, which the model draws.
         on_step: called as these are drawn.
     """
     noun = subject.class_noun
     plain = [template.format(noun) for template in TEMPLATES]
+    if not distilled:
+        return Examples.of(backbone, class_images, [plain] * len(class_images))
     others = [word for word in backbone.rare_tokens(5) if word != subject.token][:4]
     strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
-    general = general_prompts(backbone, noun, len(class_images))
+    general = general_prompts(backbone, noun, min(len(class_images), MAX_GENERAL))
     drawn = _draw(backbone, general, [seed], "draw other things", on_step)
+    unguided = ""  # what classifier-free guidance steers away from
     parts = [
-        Examples.of(backbone, class_images, [[*plain, *strangers]] * len(class_images)),
-        Examples.of(backbone, drawn, [[text] for text in general]),
-        Examples.of(backbone, subject.images, [plain] * len(subject.images)),
+        Examples.of(backbone, class_images, [[*plain, *strangers, unguided]] * len(class_images)),
+        Examples.of(backbone, drawn, [[text, unguided] for text in general]),
+        Examples.of(backbone, subject.images, [[*plain, unguided]] * len(subject.images)),
     ]
     return joined_examples(parts)

@@ -140,7 +140,7 @@ class Examples:
         return Batch(
             self.means[chosen] + self.deviations[chosen] * spread,
             noise,
-            (shares * timesteps).long().to(device),
+            (shares * timesteps).long().clamp_(max=timesteps - 1).to(device),
             self.states[rows],
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from cones.errors import BaseModelWarning
 
 if TYPE_CHECKING:
     from cones.backbone import Backbone
+    from cones.photos import Photos
 
 Model = Annotated[
     str,
@@ -102,6 +103,20 @@ def read_lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
+def read_photos(folder: Path) -> "Photos":
+    """Reads photographs, and says what was skipped and what else there is to know about them."""
+    from cones.photos import load_photos, shown
+
+    photos = load_photos(folder)
+    said = "\n".join(photos.notes)
+    for note in photos.notes:
+        say(note)
+    for path, reason in photos.skipped:
+        if shown(path) not in said:
+            say(f"{shown(path)} was skipped: {reason}")
+    return photos
+
+
 def say(text: str) -> None:
     """Prints a line for people to stderr."""
     typer.echo(f"cones: {' '.join(text.splitlines())}", err=True)
@@ -121,6 +136,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 200  # a file or a pipe has no edge
     Console(width=width, markup=False, highlight=False).print(table)
+
+
+def print_layers(about: Mapping[str, Any]) -> None:
+    """Prints the layers of `cones.summary.summary` to stdout."""
+    rows = [
+        [
+            name,
+            "x".join(map(str, layer["shape"])),
+            f"{layer['neurons']:,}",
+            f"{layer['density']:.2%}",
+        ]
+        for name, layer in about["layers"].items()
+    ]
+    print_table(["layer", "shape", "neurons", "density"], rows)
 
 
 def waiting(what: str) -> AbstractContextManager[object]:

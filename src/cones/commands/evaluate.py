@@ -21,6 +21,8 @@ from cones.commands.common import (
     print_table,
     progress,
     read_lines,
+    read_photos,
+    say,
     waiting,
 )
 
@@ -52,6 +54,8 @@ def evaluate(
     found = load(neurons)
     texts = read_lines(prompts) if prompts else PROMPTS
     backbone = open_backbone(model, revision, device, allow_download)
+    for note in read_photos(images).enlarged(backbone.resolution):
+        say(note)
     seeds = range(seed, seed + num_images)
     with progress() as on_step:
         evaluation = measure(

@@ -1,6 +1,7 @@
 """`cones find`: photographs in, a neuron file out."""
 
 import json
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,8 +19,10 @@ from cones.commands.common import (
     Revision,
     open_backbone,
     print_json,
+    print_layers,
     print_table,
     progress,
+    read_photos,
     say,
     waiting,
 )
@@ -27,7 +30,6 @@ from cones.commands.common import (
 if TYPE_CHECKING:
     from cones.find import FindConfig
     from cones.neurons import ConceptNeurons
-    from cones.photos import Photos
 
 SUFFIX = ".cones.safetensors"
 
@@ -92,16 +94,19 @@ def find(
         from cones.subject import Subject
 
     config = _config(FindConfig, context.params)
-    photos = _photos(images)
+    photos = read_photos(images)
     subject = Subject(photos.images, class_noun, token, photos.notes)
-    class_images = _photos(class_data_dir).images if class_data_dir else None
+    class_images = read_photos(class_data_dir).images if class_data_dir else None
     path = _output(out, token)
     writable_folder(path.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    for note in photos.enlarged(backbone.resolution):
+        say(note)
+    started = time.monotonic()
     with progress() as on_step:
         neurons = find_neurons(backbone, subject, config, class_images, on_step)
     neurons.save(path)
-    _print(neurons, path, as_json)
+    _print(neurons, path, time.monotonic() - started, as_json)
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
@@ -110,44 +115,30 @@ def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
     return kind(**{k: v for k, v in given.items() if k in names and v is not None})
 
 
-def _photos(folder: Path) -> "Photos":
-    """Reads photographs, and says what was skipped and what else there is to know about them."""
-    from cones.photos import load_photos, shown
-
-    photos = load_photos(folder)
-    said = "\n".join(photos.notes)
-    for note in photos.notes:
-        say(note)
-    for path, reason in photos.skipped:
-        if shown(path) not in said:
-            say(f"{shown(path)} was skipped: {reason}")
-    return photos
-
-
 def _output(out: Path | None, token: str) -> Path:
-    """The neuron file to write."""
+    """The neuron file to write; what does not end in .safetensors is a folder."""
     name = "".join(letter for letter in token if letter.isalnum()) or "subject"
     if out is None:
         return Path(name + SUFFIX)
-    return out / (name + SUFFIX) if out.is_dir() else out
+    return out if out.suffix == ".safetensors" and not out.is_dir() else out / (name + SUFFIX)
 
 
-def _print(neurons: "ConceptNeurons", path: Path, as_json: bool) -> None:
+def _print(neurons: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:
     from cones.summary import summary
 
     about, report = summary(neurons), json.loads(neurons.info["report"])
     if as_json:
-        print_json({"file": str(path), **about, "report": report})
+        print_json({"file": str(path), **about, "report": report, "seconds": round(seconds, 1)})
         return
     rows = [
         [f"loss on {what}", *(f"{report[when][key]:.5f}" for when in ("before", "after"))]
         for what, key in (("the subject", "subject"), ("the rest", "prior"))
     ]
     print_table(["held-out noise", "before", "after"], rows)
-    densities = [layer["density"] for layer in about["layers"].values()]
+    print_layers(about)
     typer.echo(
-        f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights "
-        f"({min(densities):.1%} to {max(densities):.1%} of a layer), strength "
-        f"{about['strength']:g}\n{path}: {about['bytes']:,} bytes\n"
+        f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights, "
+        f"strength {about['strength']:g}, found in {seconds:.0f} s\n"
+        f"{path}: {about['bytes']:,} bytes\n"
         f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
     )

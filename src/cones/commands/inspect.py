@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cones.commands.common import AsJson, print_json, print_table
+from cones.commands.common import AsJson, print_json, print_layers
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -66,16 +66,7 @@ def _print_neurons(about: Mapping[str, Any]) -> None:
     }
     for name, fact in facts.items():
         typer.echo(f"{name:<16} {fact}")
-    rows = [
-        [
-            name,
-            "x".join(map(str, layer["shape"])),
-            f"{layer['neurons']:,}",
-            f"{layer['density']:.2%}",
-        ]
-        for name, layer in about["layers"].items()
-    ]
-    print_table(["layer", "shape", "neurons", "density"], rows)
+    print_layers(about)
 
 
 def _bits(about: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The evaluation of one subject's concept neurons."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,8 @@ from cones.photos import load_photos
 from cones.search import OnStep
 from cones.shutting import shut
 from cones.toybox.world import Look
+
+log = logging.getLogger("cones")
 
 Images = Path | str | Sequence[Image.Image]
 SEEDS = range(4)
@@ -70,6 +73,12 @@ class Trial:
         self.backbone, self.protocol, self.on_step = backbone, protocol, on_step
         self.features = protocol.features()
         photos, self.look = _photographs(images)
+        if self.look and self.look[0] != noun:
+            log.warning(
+                "photographs: show a %s, the neurons are of a %s; there is no ceiling",
+                self.look[0], noun,
+            )  # fmt: skip
+            self.look = None
         self.photos = self.features.images(photos)
         self._done = 0
 

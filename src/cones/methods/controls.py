@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cones.layers import fingerprint, model_name, projections, shapes
+from cones.layers import model_name, projections, shapes
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.selection import by_layer, check_density, top
+from cones.shutting import base_fingerprint
 
 
 def random_neurons(
@@ -68,6 +69,6 @@ def _control(
         shapes=shapes(weights),
         indices=by_layer(chosen, shapes(weights)),
         subjects=(subject,),
-        base=BaseInfo(model_name(model), fingerprint(weights)),
+        base=BaseInfo(model_name(model), base_fingerprint(model)),
         info=info,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +116,15 @@ def look_from_seed(seed: int) -> Look:
 
 
 def save_subject(photos: SubjectPhotos, folder: Path) -> None:
-    """Writes PNG files and `metadata.jsonl` (file name, class, look, place, caption)."""
+    """Writes PNG files and `metadata.jsonl` (file name, class, look, place, caption).
+
+    The pictures of an earlier subject in the folder, as its `metadata.jsonl` names them, go away.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    metadata = folder / "metadata.jsonl"
+    if metadata.is_file():
+        for line in metadata.read_text(encoding="utf-8").splitlines():
+            (folder / Path(json.loads(line)["file_name"]).name).unlink(missing_ok=True)
     lines = []
     for number, (scene, image) in enumerate(zip(photos.scenes, photos.images, strict=True)):
         name = f"{number:02d}.png"
@@ -129,7 +137,7 @@ def save_subject(photos: SubjectPhotos, folder: Path) -> None:
             "text": plain_caption(photos.noun, scene.place),
         }
         lines.append(json.dumps(entry))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    metadata.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -143,7 +151,10 @@ def main() -> None:
     if args.num < 1 or args.seed < 0:
         parser.error("--num must be at least 1 and --seed at least 0")
     photos = render_subject(args.noun, look_from_seed(args.seed), args.num, args.seed)
-    save_subject(photos, args.out)
+    try:
+        save_subject(photos, args.out)
+    except (OSError, ValueError, LookupError) as error:
+        sys.exit(f"{args.out}: cannot be written ({error}); choose an empty or a new folder")
     print(f"{args.num} photographs of a {args.noun} in {args.out}")
 
 
