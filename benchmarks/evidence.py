@@ -21,13 +21,14 @@ import torch
 from PIL import Image
 
 from benchmarks.report import write_report
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Scores, Trial
 from cones.files import atomic_path, atomic_write
 from cones.find import FindConfig, find
 from cones.layers import fingerprint, projections
 from cones.methods.controls import magnitude_neurons, random_neurons
 from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.pretrained import load_backbone
 from cones.subject import Subject
 from cones.toybox import weights
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.find import FindConfig, find
 from cones.generate import generate
+from cones.pretrained import load_backbone
 from cones.subject import TEMPLATES, Subject
 
 SUBJECT = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from tiny import tiny_flux, tiny_folder, tiny_pipeline
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.errors import InputError
+from cones.pretrained import load_backbone
 
 CANNOT_BE_OPENED = "cannot be opened ("
 

@@ -12,12 +12,12 @@ from PIL import Image
 from tiny import tiny_pipeline
 from typer.testing import CliRunner
 
-from cones.backbone import load_backbone
 from cones.cli import app
 from cones.demo import PHOTOS, SCENES, run
 from cones.errors import InputError
 from cones.find import FindConfig
 from cones.neuronfile import load
+from cones.pretrained import load_backbone
 
 QUICK = FindConfig(steps=2, batch=2, prior_batch=2, prior_images=2)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import tiny_pipeline, tiny_unet
 from torch import Tensor
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.errors import BaseModelError, InputError
 from cones.evaluate import GENERAL_PROMPTS, PROMPTS, ClipFeatures, Protocol, evaluate, score
 from cones.evaluate.ceiling import fresh_renders, named_classes, named_place, read_subject
@@ -21,6 +21,7 @@ from cones.layers import fingerprint, projections
 from cones.methods.controls import random_neurons
 from cones.neuronfile import to_bytes
 from cones.neurons import SubjectInfo
+from cones.pretrained import load_backbone
 from cones.toybox.captions import RARE_TOKENS, WORDS
 from cones.toybox.data import to_tensor
 from cones.toybox.render import look_from_seed, render_subject, save_subject

@@ -9,9 +9,9 @@ from test_evaluate import QUICK
 from tiny import tiny_folder, tiny_pipeline
 
 from benchmarks import evidence, report, speed
-from cones.backbone import load_backbone
 from cones.find import FindConfig
 from cones.methods.controls import random_neurons
+from cones.pretrained import load_backbone
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 

@@ -12,12 +12,13 @@ from PIL import Image
 from tiny import tiny_pipeline
 
 from cones import loss
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.find import HELD_OUT, FindConfig, ImplantingLoss, find, line_search
 from cones.layers import projections
 from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
+from cones.pretrained import load_backbone
 from cones.prior import prior_examples
 from cones.shutting import shut
 from cones.subject import TEMPLATES, Examples, Subject

@@ -8,13 +8,14 @@ import pytest
 import torch
 from tiny import tiny_pipeline
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.errors import BaseModelError, InputError
 from cones.generate import generate
 from cones.layers import fingerprint, projections, shapes
 from cones.neuronfile import file_hash
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.pictures import Picture
+from cones.pretrained import load_backbone
 from cones.shutting import shut
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")

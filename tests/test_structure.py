@@ -27,6 +27,7 @@ ORDER = [
     "photos",
     "pictures",
     "backbone",
+    "pretrained",
     "subject",
     "generate",
     "loss",
@@ -48,7 +49,7 @@ ORDER = [
 ]
 # The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
 TOYBOX_NEEDS = {"errors", "files", "toybox"}
-TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "toybox"}
+TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "pretrained", "toybox"}
 # `neurons.save(path)` is a convenience that calls the file's own module when it is called.
 EXCEPTIONS = {("neurons", "neuronfile")}
 

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from tiny import tiny_pipeline
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.errors import InputError
+from cones.pretrained import load_backbone
 from cones.subject import TEMPLATES, Batch, Examples, Subject, joined, joined_examples, names
 
 

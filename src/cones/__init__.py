@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cones.backbone import Backbone, load_backbone
+    from cones.backbone import Backbone
     from cones.errors import (
         BaseModelError,
         BaseModelWarning,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cones.neuronfile import load, save
     from cones.neurons import ConceptNeurons
     from cones.pictures import Picture, contact_sheet, read_provenance, save_pictures
+    from cones.pretrained import load_backbone
     from cones.shutting import shut
     from cones.subject import Subject
 
@@ -60,7 +61,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "backbone": ("Backbone", "load_backbone"),
+    "backbone": ("Backbone",),
+    "pretrained": ("load_backbone",),
     "errors": ("BaseModelError", "BaseModelWarning", "ConesError", "InputError", "NeuronFileError"),
     "evaluate": ("Evaluation", "evaluate"),
     "find": ("FindConfig", "find"),

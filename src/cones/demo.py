@@ -5,12 +5,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.files import atomic_path, writable_folder
 from cones.find import FindConfig, find
 from cones.generate import generate
 from cones.neurons import ConceptNeurons
 from cones.pictures import contact_sheet
+from cones.pretrained import load_backbone
 from cones.search import OnStep
 from cones.subject import Subject
 from cones.toybox.captions import plain_caption

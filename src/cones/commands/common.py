@@ -73,7 +73,7 @@ def open_backbone(
     import torch
     import transformers
 
-    from cones.backbone import load_backbone
+    from cones.pretrained import load_backbone
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()

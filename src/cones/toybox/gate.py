@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cones.backbone import Backbone, load_backbone
+from cones.backbone import Backbone
 from cones.generate import generate
+from cones.pretrained import load_backbone
 from cones.toybox.captions import caption, plain_caption
 from cones.toybox.judge import Judge, train_judge
 from cones.toybox.render import render
