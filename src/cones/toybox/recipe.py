@@ -28,32 +28,47 @@ STAGES = ("text", "vae", "clip", "unet", "export")
 
 
 class Recipe:
-    """The stages of one run in one folder."""
+    """The stages of one run in one folder.
 
-    def __init__(self, folder: Path, config: dict[str, Any], workers: int = 2) -> None:
+    With `start`, a folder as `export` writes it, its text tower and autoencoder are taken as they
+    are, and toybox-clip and the UNet begin with its weights where they have no checkpoint yet.
+    """
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], workers: int = 2, start: Path | None = None
+    ) -> None:
         """Renders the pictures, or opens those that are there."""
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.start = folder, config, start
         self.images = pictures(folder, config["seed"], config["pictures"], workers)
         self.tokenizer = build_tokenizer(folder / "tokenizer")
 
     def vae(self) -> AutoencoderTiny:
         """The trained autoencoder."""
+        if self.start:
+            return AutoencoderTiny.from_pretrained(self.start / "pipeline" / "vae").eval()
         return train_vae(self.config["vae"], self.images, self.config["seed"], self.folder)
 
     def clip(self) -> CLIPModel:
         """The trained toybox-clip."""
         config, seed = self.config["clip"], self.config["seed"]
-        return train_clip(config, self.images, seed, self.tokenizer, self.folder)
+        start = CLIPModel.from_pretrained(self.start / "clip").float() if self.start else None
+        return train_clip(config, self.images, seed, self.tokenizer, self.folder, start)
 
     def text_encoder(self) -> CLIPTextModel:
         """The trained text tower, frozen."""
+        if self.start:
+            encoder = CLIPTextModel.from_pretrained(self.start / "pipeline" / "text_encoder")
+            return encoder.float().requires_grad_(False).eval()
         config, seed = self.config["text"], self.config["seed"]
         return train_text(config, len(self.images), seed, self.tokenizer, self.folder)
 
     def unet(self) -> UNet2DConditionModel:
         """The trained UNet."""
         parts = (self.vae(), self.text_encoder(), self.tokenizer)
-        return train_unet(self.config, self.images, *parts, self.folder)
+        start = None
+        if self.start:
+            start = UNet2DConditionModel.from_pretrained(self.start / "pipeline" / "unet")
+        return train_unet(self.config, self.images, *parts, self.folder, start)
 
     def run(self, stage: str, out: Path) -> None:
         """Runs one stage; `out` is the folder of the weights."""
@@ -78,10 +93,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=here / "weights", help="the weights' folder")
     parser.add_argument("--config", type=Path, default=here / "recipe.json")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, help="weights to go on from, as --out has them")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
-    recipe = Recipe(args.folder, json.loads(args.config.read_text()), args.threads)
+    recipe = Recipe(args.folder, json.loads(args.config.read_text()), args.threads, args.start)
     for stage in [args.stage] if args.stage else STAGES:
         recipe.run(stage, args.out)
 

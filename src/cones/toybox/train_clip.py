@@ -66,7 +66,12 @@ def blurred(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def train_clip(
-    config: dict[str, Any], images: np.ndarray, seed: int, tokenizer: CLIPTokenizer, folder: Path
+    config: dict[str, Any],
+    images: np.ndarray,
+    seed: int,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    start: CLIPModel | None = None,
 ) -> CLIPModel:
     """Trains toybox-clip, or goes on with it.
 
@@ -76,6 +81,8 @@ def train_clip(
     """
     torch.manual_seed(0)
     clip = new_clip(tokenizer)
+    if start is not None:
+        clip.load_state_dict(start.state_dict())
     probe = torch.nn.Linear(clip.config.projection_dim, len(ATTRIBUTES))
     dense = torch.nn.Linear(clip.config.vision_config.hidden_size, len(_ON_PATCHES))
     parameters = [*clip.parameters(), *probe.parameters()]

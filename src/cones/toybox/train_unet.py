@@ -60,6 +60,7 @@ def train_unet(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     folder: Path,
+    start: UNet2DConditionModel | None = None,
 ) -> UNet2DConditionModel:
     """Trains the UNet, or goes on with it, by velocity prediction with caption dropout.
 
@@ -72,6 +73,8 @@ def train_unet(
     latents = cached_latents(vae, images, folder / "latents.npy")
     torch.manual_seed(0)
     unet = new_unet(own["channels"], latents.shape[1])
+    if start is not None:
+        unet.load_state_dict(start.float().state_dict())
     unet.set_attn_processor(AttnProcessor())  # on a CPU faster than SDPA, whose backward is slow
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=own["rate"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
