@@ -28,7 +28,7 @@ log = logging.getLogger("cones")
 Algorithm = Literal["mask-in-loop", "one-pass", "paper"]
 STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 HELD_OUT = 1_000_000  # step numbers of the batches that no search sees begin here
-HELD_OUT_BATCHES = 6
+HELD_OUT_BATCHES = 4
 MAX_SEED = 2**40
 LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
 
@@ -56,7 +56,7 @@ class FindConfig:
 
     algorithm: Algorithm = "mask-in-loop"
     density: float = 0.05
-    steps: int = 150
+    steps: int = 100
     batch: int = 8
     prior_batch: int = 8
     prior_weight: float = 1.0

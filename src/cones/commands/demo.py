@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cones.commands.common import LOADING, AsJson, print_json, progress, waiting
+from cones.commands.common import LOADING, AsJson, open_backbone, print_json, progress, waiting
 
 
 def demo(
@@ -19,9 +19,10 @@ def demo(
         from cones.demo import run
         from cones.neuronfile import nbytes
 
+    backbone = open_backbone("toybox", None, None, allow_download=False)
     started = time.monotonic()
     with progress() as on_step:
-        made = run(out, on_step=on_step)
+        made = run(out, backbone, on_step=on_step)
     report = json.loads(made.neurons.info["report"])
     before, after = (report[when]["subject"] for when in ("before", "after"))
     figures = {

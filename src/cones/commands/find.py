@@ -55,7 +55,7 @@ def find(
     density: Annotated[
         float | None, typer.Option(help="share of the weights to shut", show_default="0.05")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="of the search", show_default="150")] = None,
+    steps: Annotated[int | None, typer.Option(help="of the search", show_default="100")] = None,
     batch: Annotated[
         int | None, typer.Option(help="the subject's samples in a step", show_default="8")
     ] = None,

@@ -34,3 +34,5 @@ def export(
     pipeline.save_pretrained(out / "pipeline")
     clip.to(torch.float16).save_pretrained(out / "clip")
     tokenizer.save_pretrained(out / "clip")
+    for path in out.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes files that only their owner can read
