@@ -1,6 +1,7 @@
 """The backbone says what diffusers says, and refuses what it cannot serve in one line."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +202,7 @@ def test_a_prediction_is_the_denoisers(backbone: Backbone) -> None:
     before = weight.clone()
     other = backbone.predict(noisy, timesteps, states, {layer: torch.zeros_like(weight)})
     assert not torch.equal(output, other) and torch.equal(weight, before)
-    rough = backbone.with_amp(torch.bfloat16).predict(noisy, timesteps, states)
+    rough = replace(backbone, amp=torch.bfloat16).predict(noisy, timesteps, states)
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, output, atol=0.1, rtol=0.1)
 

@@ -107,8 +107,8 @@ def test_find_reads_the_names_of_diffusers_scripts(photos: Path, tmp_path: Path)
 
 
 def test_the_same_seed_gives_the_same_file(photos: Path, robot: Path, tmp_path: Path) -> None:
-    passes("find", *QUICK, *of(photos), "--out", tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == robot.read_bytes()
+    passes("find", *QUICK, *of(photos), "--out", tmp_path / "again")  # a folder
+    assert (tmp_path / "again" / "sks.cones.safetensors").read_bytes() == robot.read_bytes()
 
 
 def test_find_says_what_there_is_to_know_about_the_photographs(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_the_printed_defaults_are_those_of_the_search() -> None:
 def test_what_cannot_be_found_is_refused(
     photos: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
-    line = fails("find", *QUICK, *of(photos), "--out", tmp_path / "x", *options)
+    line = fails("find", *QUICK, *of(photos), "--out", tmp_path / "x.safetensors", *options)
     assert line.startswith(message)
-    assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_bad_photographs_are_refused(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_prompts_come_from_a_file(robot: Path, tmp_path: Path) -> None:
 
 
 def test_several_neuron_files_are_shut_together(robot: Path, photos: Path, tmp_path: Path) -> None:
-    mug = tmp_path / "mug"
+    mug = tmp_path / "mug.cones.safetensors"
     passes("find", *QUICK, *of(photos), "--class_noun", "mug", "--token", "zwx", "--out", mug)
     pictures = drawn("--neurons", robot, "--neurons", mug, "--out", tmp_path / "out")
     assert pictures[0]["prompt"] == "a photo of a sks robot and a zwx mug"
