@@ -14,14 +14,15 @@ from tiny import tiny_pipeline
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.find import HELD_OUT, FindConfig, ImplantingLoss, find, line_search
+from cones.find import FindConfig, find, line_search
 from cones.layers import projections
 from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
+from cones.objective import HELD_OUT, ImplantingLoss
 from cones.pretrained import load_backbone
 from cones.prior import prior_examples
 from cones.shutting import shut
-from cones.subject import TEMPLATES, Examples, Subject
+from cones.subject import TEMPLATES, Subject
 
 QUICK = FindConfig(density=0.03, steps=6, batch=2, prior_batch=2, prior_images=2)
 
@@ -40,8 +41,7 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module")
 def objective(backbone: Backbone, subject: Subject) -> ImplantingLoss:
-    prior = prior_examples(backbone, subject, subject.images[:2], True, 0)
-    return ImplantingLoss(backbone, Examples.of_subject(backbone, subject), prior, QUICK)
+    return ImplantingLoss.of(backbone, [subject], QUICK, {"robot": subject.images[:2]})
 
 
 def state(backbone: Backbone) -> dict[str, torch.Tensor]:
@@ -69,12 +69,10 @@ def test_shutting_is_what_the_search_computed_with(
     order = [names.index(layer) for layer in objective.shapes]
     parts = torch.split(flat, [a * b for a, b in neurons.shapes.values()])
     weights = objective.theta * torch.cat([parts[k] for k in order])
-    batches = objective.batches(3)
-    inside = objective.errors(weights, batches)[0]
+    sample = objective.sample(3)
+    inside = torch.cat(objective.errors(weights, sample))
     with shut(backbone, neurons, strength=1.0):
-        outside = loss.squared_error(
-            loss.predict(backbone, batches[0]), loss.target(backbone, batches[0])
-        )
+        outside = loss.squared_error(loss.predict(backbone, sample.batch), sample.wanted)
     torch.testing.assert_close(inside, outside)
 
 
@@ -142,13 +140,13 @@ def test_a_model_of_another_type_can_be_searched(subject: Subject) -> None:
 def test_batches_differ_from_step_to_step_and_from_the_held_out(
     objective: ImplantingLoss,
 ) -> None:
-    first, second, held_out = (objective.batches(k)[0].noise for k in (0, 1, HELD_OUT))
+    first, second, held_out = (objective.sample(k).batch.noise for k in (0, 1, HELD_OUT))
     assert not torch.equal(first, second) and not torch.equal(first, held_out)
-    assert torch.equal(first, objective.batches(0)[0].noise)
+    assert torch.equal(first, objective.sample(0).batch.noise)
 
 
 def test_class_images_may_be_given(backbone: Backbone, subject: Subject) -> None:
-    given = find(backbone, subject, QUICK, class_images=subject.images[:2])
+    given = find(backbone, subject, QUICK, class_images={"robot": subject.images[:2]})
     assert given != find(backbone, subject, QUICK)
 
 
@@ -179,3 +177,54 @@ def test_a_saved_file_draws_what_the_found_neurons_draw(
     neurons.save(tmp_path / "a.cones.safetensors")
     loaded: ConceptNeurons = sys.modules["cones.neuronfile"].load(tmp_path / "a.cones.safetensors")
     assert loaded == neurons and loaded.info == neurons.info
+
+
+@pytest.fixture(scope="module")
+def other(subject: Subject) -> Subject:
+    return replace(subject, images=subject.images[:1], class_noun="mug", token="zwx")
+
+
+def test_several_subjects_take_turns(backbone: Backbone, subject: Subject, other: Subject) -> None:
+    images = {noun: subject.images[:1] for noun in ("robot", "mug")}
+    both = ImplantingLoss.of(backbone, [subject, other], QUICK, images)
+    assert len(both.subjects[0].means) == 3 and len(both.subjects[1].means) == 1
+    latents = both.subjects[1].means
+    assert torch.equal(both.sample(1).batch.latents[:1], latents)
+    whole = both.held_out(both.theta)
+    alone = [both.held_out(both.theta, number) for number in (0, 1)]
+    for key in ("subject", "prior"):
+        mean = sum(figures[key] for figures in alone) / 2
+        assert whole[key] == pytest.approx(mean, rel=1e-4, abs=1e-9)
+
+
+def test_a_joint_search_finds_as_many_neurons_as_two_alone(
+    backbone: Backbone, subject: Subject, other: Subject
+) -> None:
+    both = find(backbone, [subject, other], QUICK)
+    assert len(both) == round(2 * 0.03 * both.size)
+    assert [each.token for each in both.subjects] == ["sks", "zwx"]
+
+
+def test_a_search_may_begin_with_neurons(
+    backbone: Backbone, subject: Subject, other: Subject
+) -> None:
+    first = find(backbone, subject, QUICK)
+    union = first | find(backbone, other, replace(QUICK, seed=1))
+    begun = find(backbone, [subject, other], replace(QUICK, steps=1), start=union)
+    assert len(begun & union) > 0.9 * len(union)  # one step can hardly move them
+    scratch = find(backbone, [subject, other], replace(QUICK, steps=1))
+    assert len(scratch & union) < 0.5 * len(union)
+
+
+def test_subjects_that_cannot_be_told_apart_are_refused(
+    backbone: Backbone, subject: Subject, other: Subject
+) -> None:
+    with pytest.raises(InputError, match="token 'sks': of 2 subjects; give each its own"):
+        find(backbone, [subject, replace(other, token="sks")], QUICK)
+    with pytest.raises(InputError, match="expected at least one, found none"):
+        find(backbone, [], QUICK)
+    with pytest.raises(InputError, match="density"):
+        find(backbone, [subject, other], replace(QUICK, density=0.5))
+    with pytest.raises(InputError, match="start: only mask-in-loop"):
+        neurons = find(backbone, subject, QUICK)
+        find(backbone, subject, replace(QUICK, algorithm="paper"), start=neurons)

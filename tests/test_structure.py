@@ -35,6 +35,7 @@ ORDER = [
     "selection",
     "search",
     "prior",
+    "objective",
     "find",
     "tune",
     "attention",

@@ -8,29 +8,23 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal
 
-import torch
-from PIL import Image
 from torch import Tensor
 
-from cones import loss, search
+from cones import search
 from cones.backbone import Backbone
 from cones.errors import ConesError, InputError
-from cones.layers import projections, shapes
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.prior import draw_class_images, prior_examples
+from cones.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search import Figures, OnStep, Steps
-from cones.selection import by_layer, check_density
-from cones.shutting import base_fingerprint
-from cones.subject import Batch, Examples, Subject, joined
+from cones.selection import by_layer, check_density, laid
+from cones.shutting import base_fingerprint, matching_weights
+from cones.subject import Subject
 
 log = logging.getLogger("cones")
 
 Algorithm = Literal["mask-in-loop", "one-pass", "paper"]
 STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-HELD_OUT = 1_000_000  # step numbers of the batches that no search sees begin here
-HELD_OUT_BATCHES = 4
 MAX_SEED = 2**40
-LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,8 @@ class FindConfig:
 
     Attributes:
         algorithm: "mask-in-loop" (the default and the best), "one-pass" or "paper".
-        density: share of the weights to shut, in (0, 1).
-        steps: optimiser steps, or batches of statistics.
+        density: share of the weights to shut for each subject, in (0, 1).
+        steps: optimiser steps, or batches of statistics, for each subject.
         batch: samples of the subject in a step.
         prior_batch: samples of the prior in a step.
         prior_weight: the paper's lambda.
@@ -88,123 +82,87 @@ class FindConfig:
             raise InputError(f"seed: expected 0 to {MAX_SEED}, found {self.seed}")
 
 
-class ImplantingLoss:
-    """L_con and its gradient as functions of the weights in question; the model is not touched."""
-
-    def __init__(
-        self, backbone: Backbone, subject: Examples, prior: Examples, config: FindConfig
-    ) -> None:
-        """Lays the weights end to end and keeps the examples."""
-        self.backbone, self.subject, self.prior, self.config = backbone, subject, prior, config
-        weights = projections(backbone, config.layers)
-        self.shapes = shapes(weights)
-        self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
-
-    def batches(self, step: int) -> tuple[Batch, Batch]:
-        """The subject's and the prior's samples of a step."""
-        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
-        total, config = self.backbone.timesteps, self.config
-        subject = self.subject.draw(config.batch, total, generator)
-        return subject, self.prior.draw(config.prior_batch, total, generator)
-
-    def prior_target(self, prior: Batch) -> Tensor:
-        """What the prior's predictions should be."""
-        if self.config.distill:
-            return loss.own_prediction(self.backbone, prior)
-        return loss.target(self.backbone, prior)
-
-    def errors(self, weights: Tensor, batches: tuple[Batch, Batch]) -> tuple[Tensor, Tensor]:
-        """Each sample's squared error, of the subject and of the prior."""
-        subject, prior = batches
-        wanted = torch.cat([loss.target(self.backbone, subject), self.prior_target(prior)])
-        parts = torch.split(weights, [rows * columns for rows, columns in self.shapes.values()])
-        named = {
-            layer: part.view(shape)
-            for (layer, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
-        error = loss.squared_error(loss.predict(self.backbone, joined(batches), named), wanted)
-        return error[: len(subject)], error[len(subject) :]
-
-    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
-        """Losses and dL_con/dtheta at `weights`, float32 `[N]`, on the batches of a step."""
-        leaf = weights.detach().clone().requires_grad_()
-        subject, prior = self.errors(leaf, self.batches(step))
-        total = loss.concept_loss(subject, prior, self.config.prior_weight)
-        (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
-        figures = {"subject": subject.mean().item(), "prior": prior.mean().item()}
-        return figures, gradient / LOSS_SCALE
-
-    @torch.no_grad()
-    def held_out(self, weights: Tensor) -> Figures:
-        """Both losses on noise that no step of the search sees."""
-        steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
-        errors = [self.errors(weights, self.batches(step)) for step in steps]
-        subject, prior = (torch.cat(parts).mean().item() for parts in zip(*errors, strict=True))
-        return {"subject": subject, "prior": prior}
-
-
 def find(
     backbone: Backbone,
-    subject: Subject,
+    subjects: Subject | Sequence[Subject],
     config: FindConfig = FindConfig(),
-    class_images: Sequence[Image.Image] | None = None,
+    class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
+    start: ConceptNeurons | None = None,
 ) -> ConceptNeurons:
-    """Finds the concept neurons of a subject. The model's weights are never changed.
+    """Finds the concept neurons of a subject, or those that draw several subjects together.
 
-    On the CPU of one machine the same seed gives the same neurons.
+    The model's weights are never changed. On the CPU of one machine the same seed gives the same
+    neurons. Several subjects take turns in one search, with `config.density` and `config.steps` for
+    each: as many neurons and as much time as a search for each alone would find and take.
 
     Args:
         backbone: the base model.
-        subject: photographs, class noun and token.
+        subjects: photographs, class noun and token of each.
         config: how to search.
-        class_images: images of the class for the prior; None lets the model draw them.
+        class_images: images of a class for the prior, by its noun; the model draws the others.
         on_step: called with (stage, done, total, figures) as the search goes on.
+        start: neurons to begin with, for "mask-in-loop": the union of those found alone.
 
     Returns:
         The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
-        of each strength tried.
+        of each strength tried; for several subjects their mean.
 
     Raises:
-        InputError: the token cannot carry a subject, or the model is of a kind not served.
+        InputError: a token cannot carry a subject or is of two, neurons are asked for that cannot
+            be, or the model is of a kind not served.
+        BaseModelError: `start` is of another model.
         ConesError: too many batches gave NaN or infinity.
     """
-    backbone.check_token(subject.token, subject.class_noun)
+    subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
+    check_subjects(backbone, subjects)
+    check_density(config.density * len(subjects))
+    objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step)
     rare = backbone.rare_tokens(16)
-    if rare and subject.token not in rare:
-        log.warning(
-            "token %r: if it is an ordinary word, its meaning mixes in; rare words here: %s",
-            subject.token, ", ".join(rare[:4]),
-        )  # fmt: skip
-    images = class_images or draw_class_images(
-        backbone, subject, config.prior_images, config.seed, on_step
-    )
-    objective = ImplantingLoss(
-        backbone,
-        Examples.of_subject(backbone, subject),
-        prior_examples(backbone, subject, images, bool(config.distill), config.seed, on_step),
-        config,
-    )
-    chosen = _search(objective, config, on_step)
+    for subject in subjects:
+        if rare and subject.token not in rare:
+            log.warning(
+                "token %r: if it is an ordinary word, its meaning mixes in; rare words here: %s",
+                subject.token, ", ".join(rare[:4]),
+            )  # fmt: skip
+    chosen = _search(objective, config, on_step, start)
     strength, report = line_search(objective, chosen, on_step)
     return ConceptNeurons(
         shapes=objective.shapes,
         indices=by_layer(chosen, objective.shapes),
-        subjects=(SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0]),),
+        subjects=tuple(
+            SubjectInfo(each.token, each.class_noun, each.prompts()[0]) for each in subjects
+        ),
         strength=strength,
         base=BaseInfo(backbone.name, base_fingerprint(backbone)),
         info=_info(backbone, config, report),
     )
 
 
-def _search(objective: ImplantingLoss, config: FindConfig, on_step: OnStep | None) -> Tensor:
-    count = max(1, round(config.density * len(objective.theta)))
-    steps = Steps(objective, config.steps, on_step)
+def _search(
+    objective: ImplantingLoss,
+    config: FindConfig,
+    on_step: OnStep | None,
+    start: ConceptNeurons | None,
+) -> Tensor:
+    subjects = len(objective.subjects)
+    count = max(1, round(config.density * subjects * len(objective.theta)))
+    steps = Steps(objective, config.steps * subjects, on_step)
+    if start is not None and config.algorithm != "mask-in-loop":
+        raise InputError(
+            f"start: only mask-in-loop begins with neurons, found {config.algorithm}; leave one out"
+        )
     if config.algorithm == "one-pass":
         return search.one_pass(objective, count, steps)
     if config.algorithm == "paper":
         return search.paper(objective, count, steps, config.rho)
-    return search.mask_in_the_loop(objective, count, steps, config.rate, config.strength_in_loop)
+    begun = None
+    if start is not None:
+        matching_weights(objective.backbone, start)
+        begun = laid(start.indices, objective.shapes).to(objective.theta.device)
+    return search.mask_in_the_loop(
+        objective, count, steps, config.rate, config.strength_in_loop, begun
+    )
 
 
 def line_search(

@@ -70,6 +70,7 @@ def prior_examples(
     distilled: bool,
     seed: int,
     on_step: OnStep | None = None,
+    taken: Sequence[str] = (),
 ) -> Examples:
     """The prior's latents and prompts.
 
@@ -82,12 +83,14 @@ def prior_examples(
             belong together.
         seed: of the general images, which the model draws.
         on_step: called as these are drawn.
+        taken: tokens of other subjects that are implanted at once, so no strangers.
     """
     noun = subject.class_noun
     plain = [template.format(noun) for template in TEMPLATES]
     if not distilled:
         return Examples.of(backbone, class_images, [plain] * len(class_images))
-    others = [word for word in backbone.rare_tokens(5) if word != subject.token][:4]
+    known = {subject.token, *taken}
+    others = [word for word in backbone.rare_tokens(16) if word not in known][:4]
     strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
     general = general_prompts(backbone, noun, min(len(class_images), MAX_GENERAL))
     drawn = _draw(backbone, general, [seed], "draw other things", on_step)

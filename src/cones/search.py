@@ -18,6 +18,7 @@ from cones.selection import top
 Figures = Mapping[str, float]
 OnStep = Callable[[str, int, int, Figures], None]
 
+HEAD_START = 10.0  # votes: steps that all say the same
 MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
 
 
@@ -93,7 +94,12 @@ def paper(objective: Objective, count: int, steps: Steps, rho: float) -> Tensor:
 
 
 def mask_in_the_loop(
-    objective: Objective, count: int, steps: Steps, rate: float, strength: float
+    objective: Objective,
+    count: int,
+    steps: Steps,
+    rate: float,
+    strength: float,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Searches with the mask in place, so that the neurons are chosen for acting together.
 
@@ -108,16 +114,21 @@ def mask_in_the_loop(
         steps: how many there are.
         rate: Adam's, in units of the latents.
         strength: of the shutting in the loop: 1 sets to zero, 2 flips the sign.
+        start: positions that are shut from the first step on, `HEAD_START` ahead of the others.
 
     Returns:
         int64 `[count]`: the positions to shut.
     """
     theta = objective.theta
     latent = torch.ones_like(theta)
+    least = 0
+    if start is not None:
+        latent[start] -= HEAD_START * rate
+        least = min(count, len(start))
     first, second = torch.zeros_like(theta), torch.zeros_like(theta)
     beta1, beta2 = 0.9, 0.99
     for step in range(steps.total):
-        size = round(count * min(1.0, step / (0.5 * steps.total)))
+        size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
         weights = theta.clone()
         if size:
             shut = top(-latent, size)

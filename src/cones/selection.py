@@ -50,3 +50,11 @@ def by_layer(chosen: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str,
     edges = np.concatenate([[0], np.cumsum(sizes)])
     cuts = np.searchsorted(order, edges)
     return {layer: order[cuts[k] : cuts[k + 1]] - edges[k] for k, layer in enumerate(shapes)}
+
+
+def laid(indices: Mapping[str, Indices], shapes: Mapping[str, tuple[int, int]]) -> Tensor:
+    """The reverse of `by_layer`: positions in all weights laid end to end, int64."""
+    sizes = [rows * columns for rows, columns in shapes.values()]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    parts = [indices[layer] + start for layer, start in zip(shapes, starts, strict=True)]
+    return torch.from_numpy(np.concatenate(parts))

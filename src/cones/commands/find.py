@@ -96,7 +96,7 @@ def find(
     config = _config(FindConfig, context.params)
     photos = read_photos(images)
     subject = Subject(photos.images, class_noun, token, photos.notes)
-    class_images = read_photos(class_data_dir).images if class_data_dir else None
+    class_images = {class_noun: read_photos(class_data_dir).images} if class_data_dir else None
     path = _output(out, token)
     writable_folder(path.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)

@@ -1,0 +1,185 @@
+"""The concept-implanting loss of one subject or of several, as a function of the weights alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cones import loss
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.layers import projections, shapes
+from cones.prior import draw_class_images, prior_examples
+from cones.search import Figures, OnStep
+from cones.subject import Batch, Examples, Subject, joined
+
+HELD_OUT = 1_000_000  # step numbers of the batches that no search sees begin here
+HELD_OUT_BATCHES = 4  # for each subject
+LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
+
+ClassImages = Mapping[str, Sequence[Image.Image]]
+
+
+class LossConfig(Protocol):
+    """What a configuration says about the loss; see `cones.find.FindConfig`."""
+
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def prior_batch(self) -> int: ...  # noqa: D102
+    @property
+    def prior_weight(self) -> float: ...  # noqa: D102
+    @property
+    def distill(self) -> bool | None: ...  # noqa: D102
+    @property
+    def prior_images(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> Literal["text", "all"]: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the loss is computed on in one step.
+
+    Attributes:
+        batch: the subject's samples, then those of the prior.
+        wanted: what the model should say on each, float32, like the latents.
+        subject: how many are the subject's.
+    """
+
+    batch: Batch
+    wanted: Tensor
+    subject: int
+
+
+class ImplantingLoss:
+    """L_con and its gradient as functions of the weights in question; the model is not touched.
+
+    Several subjects take their turns: step k is about subject k modulo their number.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        subjects: Sequence[Examples],
+        priors: Sequence[Examples],
+        config: LossConfig,
+    ) -> None:
+        """Lays the weights end to end and keeps each subject's examples and prior."""
+        self.backbone, self.subjects, self.priors, self.config = backbone, subjects, priors, config
+        weights = projections(backbone, config.layers)
+        self.shapes = shapes(weights)
+        self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        subjects: Sequence[Subject],
+        config: LossConfig,
+        class_images: ClassImages | None = None,
+        on_step: OnStep | None = None,
+    ) -> "ImplantingLoss":
+        """Encodes photographs and prompts, and lets the model draw what the prior needs.
+
+        Args:
+            backbone: the frozen model.
+            subjects: one or several.
+            config: sizes of the batches, the prior, the seed.
+            class_images: images of a class, by its noun; the model draws those that are missing.
+            on_step: called with (stage, done, total, figures).
+
+        Raises:
+            InputError: no subject, a token twice, or one that cannot carry a subject.
+        """
+        check_subjects(backbone, subjects)
+        images = dict(class_images or {})
+        tokens = [subject.token for subject in subjects]
+        priors = []
+        for subject in subjects:
+            noun = subject.class_noun
+            if not images.get(noun):
+                images[noun] = draw_class_images(
+                    backbone, subject, config.prior_images, config.seed, on_step
+                )
+            shared = (bool(config.distill), config.seed, on_step, tokens)
+            priors.append(prior_examples(backbone, subject, images[noun], *shared))
+        examples = [Examples.of_subject(backbone, subject) for subject in subjects]
+        return cls(backbone, examples, priors, config)
+
+    def sample(self, step: int) -> Sample:
+        """What step number `step` computes on."""
+        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
+        number, total = step % len(self.subjects), self.backbone.timesteps
+        subject = self.subjects[number].draw(self.config.batch, total, generator)
+        prior = self.priors[number].draw(self.config.prior_batch, total, generator)
+        kept = loss.own_prediction if self.config.distill else loss.target
+        wanted = torch.cat([loss.target(self.backbone, subject), kept(self.backbone, prior)])
+        return Sample(joined([subject, prior]), wanted, len(subject))
+
+    def named(self, weights: Tensor) -> dict[str, Tensor]:
+        """Weights laid end to end, `[N]` -> layer -> weight [out, in]."""
+        parts = torch.split(weights, [rows * columns for rows, columns in self.shapes.values()])
+        return {
+            layer: part.view(shape)
+            for (layer, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def errors(self, weights: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Each sample's squared error, of the subject and of the prior."""
+        prediction = loss.predict(self.backbone, sample.batch, self.named(weights))
+        error = loss.squared_error(prediction, sample.wanted)
+        return error[: sample.subject], error[sample.subject :]
+
+    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
+        """Losses and dL_con/dtheta at `weights`, float32 `[N]`, on the batches of a step."""
+        leaf = weights.detach().clone().requires_grad_()
+        subject, prior = self.errors(leaf, self.sample(step))
+        total = loss.concept_loss(subject, prior, self.config.prior_weight)
+        (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
+        figures = {"subject": subject.mean().item(), "prior": prior.mean().item()}
+        return figures, gradient / LOSS_SCALE
+
+    @cached_property
+    def _held_out(self) -> list[tuple[int, Sample]]:
+        """Each subject's number with a sample on noise that no step of a search sees."""
+        count = len(self.subjects)
+        steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES * count)
+        return [(step % count, self.sample(step)) for step in steps]
+
+    @torch.no_grad()
+    def held_out(self, weights: Tensor, number: int | None = None) -> Figures:
+        """Both losses on noise that no step sees: the mean of all subjects, or that of one."""
+        errors = [
+            self.errors(weights, sample)
+            for owner, sample in self._held_out
+            if number in (None, owner)
+        ]
+        subject, prior = (torch.cat(parts).mean().item() for parts in zip(*errors, strict=True))
+        return {"subject": subject, "prior": prior}
+
+
+def check_subjects(backbone: Backbone, subjects: Sequence[Subject]) -> None:
+    """Refuses subjects that cannot be told apart or named.
+
+    Raises:
+        InputError: no subject, a token twice, or one that cannot carry a subject.
+    """
+    if not subjects:
+        raise InputError("subjects: expected at least one, found none")
+    tokens = [subject.token for subject in subjects]
+    for subject in subjects:
+        if tokens.count(subject.token) > 1:
+            free = [word for word in backbone.rare_tokens(16) if word not in tokens]
+            hint = f", such as {free[0]}" if free else ""
+            raise InputError(
+                f"token {subject.token!r}: of {tokens.count(subject.token)} subjects; give each "
+                f"its own with --token{hint}"
+            )
+        backbone.check_token(subject.token, subject.class_noun)
