@@ -96,7 +96,11 @@ class Backbone:
         Returns:
             `[n, length, width]`, padded to the tokenizer's length as the pipeline does.
         """
-        encoder = self.pipeline.text_encoder
+        states: Tensor = self.pipeline.text_encoder(self.padded_ids(prompts))[0]
+        return states
+
+    def padded_ids(self, prompts: Sequence[str]) -> Tensor:
+        """The tokens that the text encoder reads, int64 `[n, length]`, where the encoder is."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -104,8 +108,8 @@ class Backbone:
             max_length=self.tokenizer.model_max_length,
             return_tensors="pt",
         )
-        states: Tensor = encoder(tokens.input_ids.to(encoder.device))[0]
-        return states
+        ids: Tensor = tokens.input_ids.to(self.pipeline.text_encoder.device)
+        return ids
 
     def alphas(self) -> Tensor:
         """The schedule's cumulative alphas, float32 `[timesteps]`."""
@@ -134,6 +138,7 @@ class Backbone:
         timesteps: Tensor,
         states: Tensor,
         weights: Mapping[str, Tensor] | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The denoiser's output.
 
@@ -143,13 +148,14 @@ class Backbone:
             states: `[n, length, width]`.
             weights: layer -> weight to compute with in place of the model's own, which stay as
                 they are.
+            parameters: the same for whatever parameters, by their full names in the denoiser.
 
         Returns:
             float32, like `noisy`.
         """
-        replaced = {
-            f"{layer}.weight": weight.to(self.dtype) for layer, weight in (weights or {}).items()
-        }
+        named = {f"{layer}.weight": weight for layer, weight in (weights or {}).items()}
+        named.update(parameters or {})
+        replaced = {name: value.to(self.dtype) for name, value in named.items()}
         inputs = (noisy.to(self.dtype), timesteps, states.to(self.dtype))
         amp = self.amp or torch.bfloat16
         with torch.autocast(self.device.type, amp, enabled=self.amp is not None):

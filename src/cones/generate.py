@@ -3,11 +3,12 @@
 import copy
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -26,6 +27,36 @@ log = logging.getLogger("cones")
 MAX_SEED = 2**63 - 1
 
 
+class Artifact(Protocol):
+    """What any method of `cones.methods` makes of a subject's photographs."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        ...
+
+    @property
+    def subjects(self) -> tuple[SubjectInfo, ...]:
+        """The subjects, by token."""
+        ...
+
+    def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
+        """The backbone, changed in place; restored bit for bit when the block ends."""
+        ...
+
+    def nbytes(self) -> int:
+        """The size of the file that `save` writes."""
+        ...
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes its file, all or nothing."""
+        ...
+
+    def digest(self) -> str:
+        """The first 16 hex digits of the SHA-256 of that file."""
+        ...
+
+
 def generate(
     backbone: Backbone,
     prompts: str | Sequence[str],
@@ -33,6 +64,7 @@ def generate(
     *,
     neurons: ConceptNeurons | Sequence[ConceptNeurons] | None = None,
     strength: float | None = None,
+    artifact: Artifact | None = None,
     steps: int = 20,
     guidance: float = 5.0,
     negative_prompt: str = "",
@@ -45,8 +77,9 @@ def generate(
     for the last bits of floating-point sums). Each picture's `provenance` says all of that:
     "prompt", "negative_prompt", "seed", "steps", "guidance", "scheduler", "dtype", "model" and its
     "fingerprint", "weights" (the fingerprint of what was drawn with: another one where neurons were
-    shut), "neurons" (`cones.neuronfile.file_hash` of each file) and "strength", both empty without
-    neurons, "cones" (the version), and "parameters", the same as other programs write it.
+    shut), "neurons" (`cones.neuronfile.file_hash` of each file; of an artifact its method as well),
+    "strength" (both empty without neurons), "cones" (the version), and "parameters", the same as
+    other programs write it.
 
     Args:
         backbone: the model. `with shut(...)` around the call is respected.
@@ -54,6 +87,7 @@ def generate(
         seeds: of the noise; for each prompt the same.
         neurons: shut for the duration; several sets are united.
         strength: of the shutting; None for what the neurons recommend.
+        artifact: another method's, applied for the duration; neurons are shut on top of it.
         steps: of the solver.
         guidance: weight of classifier-free guidance; 1 is none.
         negative_prompt: what to steer away from.
@@ -66,7 +100,7 @@ def generate(
     Raises:
         InputError: nothing to draw, a setting out of range, or a prompt so long that the token of
             a subject is cut off.
-        BaseModelError: the neurons are of a model of another layout.
+        BaseModelError: the neurons or the artifact are of a model of another layout.
     """
     prompts, seeds = [prompts] if isinstance(prompts, str) else list(prompts), list(seeds)
     sets = [neurons] if isinstance(neurons, ConceptNeurons) else list(neurons or ())
@@ -78,13 +112,17 @@ def generate(
         _require("seed", seed, 0, MAX_SEED)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
-    subjects = [subject for each in sets for subject in each.subjects]
+    parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
+    subjects = [subject for each in parts for subject in each.subjects]
     for remark in _remarks(backbone, prompts, negative_prompt, subjects):
         log.warning(remark)
     pipeline = _with_solver(backbone)
     model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
     pictures: list[Picture] = []
-    with nullcontext() if neurons is None else shut(backbone, sets, strength):
+    with (
+        artifact.applied(backbone) if artifact else nullcontext(),
+        nullcontext() if neurons is None else shut(backbone, sets, strength),
+    ):
         settings = {
             "negative_prompt": negative_prompt,
             "steps": str(steps),
@@ -93,7 +131,7 @@ def generate(
             "dtype": str(backbone.dtype).removeprefix("torch."),
             **model,
             "weights": fingerprint(projections(backbone)),
-            **_neurons_settings(sets, strength),
+            **_neurons_settings(sets, strength, artifact),
             MARK: version("cones-diffusion"),
         }
         wanted = list(product(prompts, seeds))
@@ -144,14 +182,15 @@ def _with_solver(backbone: Backbone) -> Any:
     return pipeline
 
 
-def _neurons_settings(sets: Sequence[ConceptNeurons], strength: float | None) -> dict[str, str]:
-    if not sets:
-        return {"neurons": "", "strength": ""}
-    recommended = max(neurons.strength for neurons in sets)
-    return {
-        "neurons": " ".join(neurons_hash(neurons) for neurons in sets),
-        "strength": str(recommended if strength is None else strength),
-    }
+def _neurons_settings(
+    sets: Sequence[ConceptNeurons], strength: float | None, artifact: Artifact | None
+) -> dict[str, str]:
+    hashes = [neurons_hash(neurons) for neurons in sets]
+    if artifact is not None:
+        hashes.insert(0, f"{artifact.method}:{artifact.digest()}")
+    if strength is None:
+        strength = max((neurons.strength for neurons in sets), default=None)
+    return {"neurons": " ".join(hashes), "strength": "" if strength is None else str(strength)}
 
 
 def _draw(

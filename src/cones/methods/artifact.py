@@ -1,0 +1,72 @@
+"""What fitting a subject gives, whatever the method: `cones.generate.Artifact`, and its files."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from safetensors import SafetensorError, safe_open
+
+from cones.backbone import Backbone
+from cones.generate import Artifact
+from cones.methods.tuned import FORMAT, TunedWeights
+from cones.neuronfile import load, nbytes, neurons_hash
+from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.shutting import shut
+
+__all__ = ["Artifact", "Cones", "TunedWeights", "load_artifact"]
+
+
+@dataclass(frozen=True)
+class Cones:
+    """Concept neurons as an artifact: applied, they are shut at the strength they recommend.
+
+    Attributes:
+        neurons: of one subject or of several.
+    """
+
+    neurons: ConceptNeurons
+
+    @property
+    def method(self) -> str:
+        """`cones`, or `cones_tuned` where the neurons have values."""
+        return "cones" if self.neurons.values is None else "cones_tuned"
+
+    @property
+    def subjects(self) -> tuple[SubjectInfo, ...]:
+        """The subjects, by token."""
+        return self.neurons.subjects
+
+    def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
+        """The backbone with the neurons shut; see `cones.shutting.shut`."""
+        return shut(backbone, self.neurons)
+
+    def nbytes(self) -> int:
+        """The size of the neuron file."""
+        return nbytes(self.neurons)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a neuron file."""
+        self.neurons.save(path)
+
+    def digest(self) -> str:
+        """`cones.neuronfile.file_hash` of the file that `save` writes."""
+        return neurons_hash(self.neurons)
+
+
+def load_artifact(path: str | os.PathLike[str]) -> Artifact:
+    """Reads what any method has saved: a neuron file or an artifact file.
+
+    Raises:
+        NeuronFileError: there is no such file, it is neither, of a newer version or damaged.
+    """
+    if _format(path) == FORMAT:
+        return TunedWeights.load(path)
+    return Cones(load(path))  # which says what is wrong with a file that is neither
+
+
+def _format(path: str | os.PathLike[str]) -> str:
+    try:
+        with safe_open(os.fspath(path), "pt") as file:
+            return str((file.metadata() or {}).get("format", ""))
+    except (SafetensorError, OSError):
+        return ""

@@ -1,0 +1,149 @@
+"""Custom Diffusion (arXiv 2212.04488): keys and values of the cross-attention, and the token.
+
+All key and value projections of the text are trained densely, with the embedding of each token and
+with images of the class as prior. As published the embedding starts as that of a rare token: the
+token's own. (The public script's prior are real images; here the model draws them, its own
+alternative.)
+
+Several subjects are trained together by `fit`, or fitted apart and put together by `merge`.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.layers import projections
+from cones.methods.leaves import Leaves, embedding_of, leaf, leaves_of, text_states
+from cones.methods.training import RivalConfig, Training
+from cones.methods.tuned import TunedWeights
+from cones.neurons import BaseInfo, SubjectInfo
+from cones.objective import ClassImages
+from cones.prior import NOUNS, PLACES
+from cones.search import OnStep
+from cones.shutting import base_fingerprint
+from cones.subject import TEMPLATES, Subject
+
+METHOD = "custom_diffusion"
+RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions
+
+defaults = RivalConfig(steps=300, rate=5e-5)
+
+
+def fit(
+    backbone: Backbone,
+    subjects: Subject | Sequence[Subject],
+    config: RivalConfig = defaults,
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> TunedWeights:
+    """Trains the projections and each subject's token; arguments and errors as for `Training`."""
+    training = Training(backbone, subjects, config, class_images, on_step)
+    weights = projections(backbone)
+    leaves = Leaves(
+        embeddings={
+            subject.token: leaf(embedding_of(backbone, subject.token))
+            for subject in training.subjects
+        },
+        unet=leaves_of({f"{layer}.weight": weight for layer, weight in weights.items()}),
+    )
+    return training.artifact(METHOD, training.run(leaves), leaves)
+
+
+def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights:
+    """Puts subjects that were fitted apart together, in closed form (section 3.2 of the paper).
+
+    Each projection becomes the one that, of all that map every subject's own words as its own fit
+    does, changes least on captions of other things.
+
+    Args:
+        artifacts: each of `fit`, in this model.
+        backbone: the base model, with nothing applied.
+
+    Raises:
+        InputError: no artifact, one of another method, or a token of two of them.
+        BaseModelError: one is of a model of another layout.
+    """
+    _check(artifacts)
+    captions = [
+        f"{template.format(noun)} {place}"
+        for template, noun, place in product(TEMPLATES, NOUNS, PLACES)
+    ]
+    regular = backbone.encode_prompts(captions).flatten(0, 1).double()
+    moments = regular.T @ regular
+    moments += RIDGE * moments.diagonal().mean() * torch.eye(len(moments)).to(moments)
+    words = []
+    for artifact in artifacts:
+        with artifact.applied(backbone):  # which checks that it fits
+            words.append(target_words(backbone, artifact.subjects))
+    merged = {}
+    for layer, weight in projections(backbone).items():
+        name = f"unet.{layer}.weight"
+        own = [artifact.weights[name].to(weight.device).double() for artifact in artifacts]
+        outputs = torch.cat([each @ W.T for each, W in zip(words, own, strict=True)])
+        merged[name] = constrained(weight.detach().double(), torch.cat(words), outputs, moments)
+    return TunedWeights(
+        METHOD,
+        tuple(subject for artifact in artifacts for subject in artifact.subjects),
+        BaseInfo(backbone.name, base_fingerprint(backbone)),
+        {token: row for artifact in artifacts for token, row in artifact.embeddings.items()},
+        merged,
+        info={"merged": " ".join(artifact.digest() for artifact in artifacts)},
+    )
+
+
+def target_words(backbone: Backbone, subjects: Sequence[SubjectInfo]) -> Tensor:
+    """The paper's C: states of the words that name each subject, in its prompt.
+
+    Returns:
+        float64 `[words, width]`: "sks" and "robot" of "a photo of a sks robot".
+    """
+    states = []
+    for subject in subjects:
+        prompt = TEMPLATES[0].format(f"{subject.token} {subject.class_noun}")
+        ids, words = backbone.padded_ids([prompt])[0].tolist(), backbone.token_ids(subject.token)
+        start, count = ids.index(words[0]), len(words) + len(backbone.token_ids(subject.class_noun))
+        states.append(text_states(backbone, [prompt], {})[0, start : start + count])
+    return torch.cat(states).detach().double()
+
+
+def constrained(weight: Tensor, words: Tensor, outputs: Tensor, moments: Tensor) -> Tensor:
+    """The paper's eq. 4: argmin_W |(W - W0) C_reg^T|_F with W C^T = V.
+
+    W = W0 + v^T d, with d = C (C_reg^T C_reg)^-1 and v^T = (V^T - W0 C^T) (d C^T)^-1.
+
+    Args:
+        weight: W0, `[out, in]`.
+        words: C, `[s, in]`, of rank s.
+        outputs: V, `[s, out]`: what W is to make of C.
+        moments: C_reg^T C_reg of the captions' states, `[in, in]`, positive definite.
+
+    Returns:
+        W, `[out, in]`.
+    """
+    d = torch.linalg.solve(moments, words.T).T
+    missing = outputs.T - weight @ words.T
+    v = torch.linalg.solve(d @ words.T, missing, left=False)
+    merged: Tensor = weight + v @ d
+    return merged
+
+
+def _check(artifacts: Sequence[TunedWeights]) -> None:
+    if not artifacts:
+        raise InputError("merge: expected at least one artifact, found none")
+    tokens = [subject.token for artifact in artifacts for subject in artifact.subjects]
+    for artifact in artifacts:
+        if artifact.method != METHOD:
+            raise InputError(
+                f"merge: expected artifacts of {METHOD}, found one of {artifact.method}; fit its "
+                "subject with that method"
+            )
+        for subject in artifact.subjects:
+            if tokens.count(subject.token) > 1:
+                raise InputError(
+                    f"token {subject.token!r}: of {tokens.count(subject.token)} subjects; fit one "
+                    "of them again with another --token"
+                )

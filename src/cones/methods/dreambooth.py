@@ -1,0 +1,47 @@
+"""DreamBooth (arXiv 2208.12242): the whole denoiser is trained, with images of the class as prior.
+
+The token keeps the embedding that it has, as in the public script; with `train_text_encoder` the
+whole text encoder is trained too, with the same rate, which there makes it stronger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cones.backbone import Backbone
+from cones.methods.leaves import Leaves, leaves_of
+from cones.methods.training import RivalConfig, Training
+from cones.methods.tuned import TunedWeights
+from cones.objective import ClassImages
+from cones.search import OnStep
+from cones.subject import Subject
+
+
+@dataclass(frozen=True)
+class DreamBoothConfig(RivalConfig):
+    """How to train.
+
+    Attributes:
+        train_text_encoder: whether the text encoder is trained too.
+    """
+
+    train_text_encoder: bool = False
+
+
+defaults = DreamBoothConfig(steps=400, rate=2e-5)
+
+
+def fit(
+    backbone: Backbone,
+    subjects: Subject | Sequence[Subject],
+    config: DreamBoothConfig = defaults,
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> TunedWeights:
+    """Trains the denoiser on all subjects; arguments and errors as for `Training`."""
+    training = Training(backbone, subjects, config, class_images, on_step)
+    text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
+    leaves = Leaves(
+        unet=leaves_of(dict(backbone.denoiser.named_parameters())),
+        text_encoder=leaves_of(dict(text)),
+    )
+    return training.artifact("dreambooth", training.run(leaves), leaves)

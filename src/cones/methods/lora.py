@@ -1,0 +1,102 @@
+"""LoRA (arXiv 2106.09685) of the denoiser's attention, by peft, trained as DreamBooth is.
+
+As in diffusers' scripts: the query, key, value and output projections of every attention layer get
+a change BA of rank 4, A drawn from a normal distribution and B zero, with alpha = rank.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.methods.leaves import Leaves, leaf
+from cones.methods.training import RivalConfig, Training
+from cones.methods.tuned import TunedWeights
+from cones.objective import ClassImages
+from cones.search import OnStep
+from cones.subject import Subject
+
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names of A and B
+
+
+@dataclass(frozen=True)
+class LoraConfig(RivalConfig):
+    """How to train.
+
+    Attributes:
+        rank: of each change.
+    """
+
+    rank: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be trained with."""
+        super().__post_init__()
+        if self.rank < 1:
+            raise InputError(f"rank: expected at least 1, found {self.rank}")
+
+
+defaults = LoraConfig(steps=500, rate=5e-4)
+
+
+def fit(
+    backbone: Backbone,
+    subjects: Subject | Sequence[Subject],
+    config: LoraConfig = defaults,
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> TunedWeights:
+    """Trains the factors on all subjects; arguments and errors as for `Training`.
+
+    Raises:
+        InputError: as for `Training`, or peft is not installed.
+    """
+    adapted = with_adapter(backbone, config.rank)
+    training = Training(backbone, subjects, config, class_images, on_step)
+    leaves = first_factors(adapted.denoiser, config)
+    report = training.over(adapted).run(leaves)
+    return training.artifact("lora", report, leaves, factors(leaves.unet))
+
+
+def with_adapter(backbone: Backbone, rank: int) -> Backbone:
+    """A backbone with peft's layers in a copy of the denoiser.
+
+    Raises:
+        InputError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig as Adapter
+        from peft import inject_adapter_in_model
+    except ImportError as error:
+        raise InputError(
+            "lora: needs peft, which is not installed; pip install 'cones-diffusion[lora]'"
+        ) from error
+    pipeline = copy.copy(backbone.pipeline)
+    adapter = Adapter(r=rank, lora_alpha=rank, target_modules=TARGETS)
+    with torch.random.fork_rng():  # peft draws first values, which are not used
+        pipeline.unet = inject_adapter_in_model(adapter, copy.deepcopy(backbone.denoiser))
+    return replace(backbone, pipeline=pipeline)
+
+
+def first_factors(adapted: nn.Module, config: LoraConfig) -> Leaves:
+    """A of each layer, normal with deviation 1 / rank, and B, zero."""
+    generator = torch.Generator().manual_seed(config.seed)
+    first = {}
+    for name, parameter in adapted.named_parameters():
+        if name.endswith(DOWN):
+            drawn = torch.randn(parameter.shape, generator=generator) / config.rank
+            first[name] = leaf(drawn.to(parameter.device))
+        elif name.endswith(UP):
+            first[name] = leaf(torch.zeros_like(parameter))
+    return Leaves(unet=first)
+
+
+def factors(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Layer -> (A, B), from peft's parameters by their names."""
+    layers = [name.removesuffix(DOWN) for name in parameters if name.endswith(DOWN)]
+    return {layer: (parameters[layer + DOWN], parameters[layer + UP]) for layer in layers}

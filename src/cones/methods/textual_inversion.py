@@ -1,0 +1,36 @@
+"""Textual Inversion (arXiv 2208.01618): only the token's embedding is trained.
+
+As in the public script the embedding starts as that of the class noun, and there is no prior. The
+script's prompts say the token alone; here they say token and noun, "a photo of a sks robot", in
+training as in drawing, since that is how every method is asked.
+"""
+
+from collections.abc import Sequence
+
+from cones.backbone import Backbone
+from cones.methods.leaves import Leaves, embedding_of, leaf
+from cones.methods.training import RivalConfig, Training
+from cones.methods.tuned import TunedWeights
+from cones.objective import ClassImages
+from cones.search import OnStep
+from cones.subject import Subject
+
+defaults = RivalConfig(steps=1000, rate=2e-3, prior_batch=0)
+
+
+def fit(
+    backbone: Backbone,
+    subjects: Subject | Sequence[Subject],
+    config: RivalConfig = defaults,
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> TunedWeights:
+    """Trains one embedding for each subject; arguments and errors as for `Training`."""
+    training = Training(backbone, subjects, config, class_images, on_step)
+    leaves = Leaves(
+        embeddings={
+            subject.token: leaf(embedding_of(backbone, subject.class_noun))
+            for subject in training.subjects
+        }
+    )
+    return training.artifact("textual_inversion", training.run(leaves), leaves)

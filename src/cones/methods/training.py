@@ -1,0 +1,234 @@
+"""The training loop of the gradient methods: L_con over what each of them lets move.
+
+As in the public training scripts: AdamW with a constant rate after a short warm-up, gradients
+clipped to norm 1, the noise or velocity as the target of both terms, and images of the class
+(drawn by the model itself) as the prior. The model's own weights are never changed.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cones import loss
+from cones.backbone import Backbone
+from cones.errors import ConesError, InputError
+from cones.methods.leaves import Leaves, text_states
+from cones.methods.tuned import TunedWeights
+from cones.neurons import BaseInfo, SubjectInfo
+from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
+from cones.prior import draw_class_images
+from cones.search import Figures, OnStep
+from cones.shutting import base_fingerprint
+from cones.subject import TEMPLATES, Batch, Examples, Subject, joined
+
+WARM_UP = 10  # steps
+MAX_NORM = 1.0  # of the gradient
+HELD_OUT_BATCHES = 4
+MAX_SEED = 2**40
+
+
+@dataclass(frozen=True)
+class RivalConfig:
+    """How to train; each method's file has its own defaults.
+
+    Attributes:
+        steps: of the optimiser.
+        rate: of AdamW, reached after `WARM_UP` steps.
+        batch: samples of each subject in a step.
+        prior_batch: samples of each subject's class in a step; 0 for no prior.
+        prior_weight: lambda.
+        prior_images: images that the model draws of each class.
+        seed: of everything random, from 0 to 2^40.
+    """
+
+    steps: int
+    rate: float
+    batch: int = 4
+    prior_batch: int = 4
+    prior_weight: float = 1.0
+    prior_images: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be trained with."""
+        for name, least in (("steps", 1), ("batch", 1), ("prior_batch", 0), ("prior_images", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, found {getattr(self, name)}")
+        if not 0 < self.rate < math.inf:
+            raise InputError(f"rate: expected a number above 0, found {self.rate}")
+        if not 0 <= self.prior_weight < math.inf:
+            raise InputError(f"prior_weight: expected 0 or more, found {self.prior_weight}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"seed: expected 0 to {MAX_SEED}, found {self.seed}")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Examples of one subject or one class.
+
+    Attributes:
+        examples: latents and the states of `texts`.
+        texts: the prompt of each row of the states.
+        count: samples in a step.
+    """
+
+    examples: Examples
+    texts: list[str]
+    count: int
+
+
+class Training:
+    """The loss of one subject or several as a function of the leaves, and its descent."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        subjects: Subject | Sequence[Subject],
+        config: RivalConfig,
+        class_images: ClassImages | None = None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        """Encodes photographs and prompts, and lets the model draw the class where needed.
+
+        Args:
+            backbone: the frozen model.
+            subjects: one or several; each is in every batch.
+            config: how to train.
+            class_images: images of a class, by its noun; the model draws those that are missing.
+            on_step: called with (stage, done, total, figures).
+
+        Raises:
+            InputError: no subject, a token twice, or one that cannot carry a subject.
+        """
+        self.backbone, self.config, self.on_step = backbone, config, on_step
+        self.subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
+        check_subjects(backbone, self.subjects)
+        self._parts = [
+            _Part(Examples.of_subject(backbone, subject), subject.prompts(), config.batch)
+            for subject in self.subjects
+        ]
+        self._of_subjects = config.batch * len(self.subjects)
+        if config.prior_batch:
+            self._parts += self._priors(dict(class_images or {}))
+
+    def _priors(self, images: dict[str, Sequence[Image.Image]]) -> list[_Part]:
+        parts = []
+        for subject in self.subjects:
+            noun = subject.class_noun
+            if not images.get(noun):
+                images[noun] = draw_class_images(
+                    self.backbone, subject, self.config.prior_images, self.config.seed, self.on_step
+                )
+            texts = [template.format(noun) for template in TEMPLATES]
+            examples = Examples.of(self.backbone, images[noun], [texts] * len(images[noun]))
+            parts.append(_Part(examples, texts, self.config.prior_batch))
+        return parts
+
+    def over(self, backbone: Backbone) -> "Training":
+        """The same on the same examples in another backbone."""
+        other = copy.copy(self)
+        other.backbone = backbone
+        return other
+
+    def run(self, leaves: Leaves) -> dict[str, Figures]:
+        """Trains the leaves, in place.
+
+        Returns:
+            The losses on held-out noise "before" and "after".
+
+        Raises:
+            ConesError: the loss or its gradient became NaN or infinite.
+        """
+        config, trained = self.config, leaves.all()
+        optimiser = torch.optim.AdamW(trained, lr=config.rate)
+        report = {"before": self.held_out(leaves)}
+        for step in range(config.steps):
+            optimiser.param_groups[0]["lr"] = config.rate * min(1.0, (step + 1) / WARM_UP)
+            optimiser.zero_grad()
+            figures, total = self._loss(leaves, step)
+            (total * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
+            for each in trained:
+                if each.grad is not None:
+                    each.grad /= LOSS_SCALE
+            norm = torch.nn.utils.clip_grad_norm_(trained, MAX_NORM)
+            if not math.isfinite(total.item()) or not torch.isfinite(norm):
+                raise ConesError(
+                    f"training: the loss or its gradient became NaN or infinite at step {step + 1} "
+                    f"of {config.steps}; use a smaller --rate, or --mixed_precision no"
+                )
+            optimiser.step()
+            if self.on_step is not None:
+                self.on_step("train", step + 1, config.steps, figures)
+        return report | {"after": self.held_out(leaves)}
+
+    @torch.no_grad()
+    def held_out(self, leaves: Leaves) -> Figures:
+        """The mean losses on noise that no step of the training sees."""
+        found = [self._loss(leaves, HELD_OUT + k)[0] for k in range(HELD_OUT_BATCHES)]
+        return {key: sum(each[key] for each in found) / len(found) for key in found[0]}
+
+    def _loss(self, leaves: Leaves, step: int) -> tuple[Figures, Tensor]:
+        batch = self._batch(leaves, step)
+        noisy = self.backbone.add_noise(batch.latents, batch.noise, batch.timesteps)
+        prediction = self.backbone.predict(
+            noisy, batch.timesteps, batch.states, parameters=leaves.unet
+        )
+        error = loss.squared_error(prediction, loss.target(self.backbone, batch))
+        subject, prior = error[: self._of_subjects], error[self._of_subjects :]
+        if not len(prior):
+            return {"subject": subject.mean().item()}, subject.mean()
+        figures = {"subject": subject.mean().item(), "prior": prior.mean().item()}
+        return figures, loss.concept_loss(subject, prior, self.config.prior_weight)
+
+    def _batch(self, leaves: Leaves, step: int) -> Batch:
+        """Samples of every subject, then of every class, with a gradient to what is trained."""
+        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
+        states = [part.examples.states for part in self._parts]
+        if leaves.embeddings or leaves.text_encoder:
+            texts = [text for part in self._parts for text in part.texts]
+            encoded = text_states(self.backbone, texts, leaves.embeddings, leaves.text_encoder)
+            states = list(torch.split(encoded, [len(part.texts) for part in self._parts]))
+        return joined(
+            [
+                replace(part.examples, states=each).draw(
+                    part.count, self.backbone.timesteps, generator
+                )
+                for part, each in zip(self._parts, states, strict=True)
+            ]
+        )
+
+    def artifact(
+        self,
+        method: str,
+        report: Mapping[str, Figures],
+        leaves: Leaves,
+        factors: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    ) -> TunedWeights:
+        """The leaves as an artifact, in place of `leaves.unet` its low-rank factors if given."""
+        backbone, config = self.backbone, self.config
+        packages = ("torch", "diffusers", "transformers")
+        return TunedWeights(
+            method,
+            tuple(
+                SubjectInfo(each.token, each.class_noun, each.prompts()[0])
+                for each in self.subjects
+            ),
+            BaseInfo(backbone.name, base_fingerprint(backbone)),
+            leaves.embeddings,
+            leaves.weights() if factors is None else {},
+            factors or {},
+            {
+                "config": json.dumps(asdict(config), sort_keys=True),
+                "seed": str(config.seed),
+                "precision": f"{backbone.dtype}, autocast {backbone.amp}",
+                "report": json.dumps(report, sort_keys=True),
+                "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
+            },
+        )

@@ -1,0 +1,254 @@
+"""The artifact of all gradient methods, and its file.
+
+An artifact file, `*.safetensors`, is in the safetensors format, as `cones.files.safetensors_bytes`
+writes it. All tensors are F16: `embedding.<token>` [d]; `weight.<part>.<parameter>`, where the part
+is `unet` or `text_encoder`; `factor.<layer>.down` [r, in] and `factor.<layer>.up` [out, r]. The
+metadata are `format` = "cones-artifact", `format_version` = "1", `method`, `subjects`,
+`base_model`, `base_fingerprint` and `info` as in a neuron file, and `digest`: the first 32 hex
+digits of the SHA-256 of this file as it would be without that key.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import EllipsisType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from cones.backbone import Backbone
+from cones.errors import BaseModelError, BaseModelWarning, ConesError, NeuronFileError
+from cones.files import atomic_write, safetensors_bytes
+from cones.layers import denoiser
+from cones.neurons import BaseInfo, SubjectInfo
+from cones.shutting import base_fingerprint
+
+FORMAT = "cones-artifact"
+VERSION = "1"
+
+Factors = tuple[Tensor, Tensor]
+Change = tuple[Tensor, list[int] | EllipsisType, Tensor]  # parameter, rows, their new values
+
+
+@dataclass(frozen=True, eq=False)
+class TunedWeights:
+    """What a gradient method has trained: embeddings, whole parameters, low-rank changes.
+
+    All tensors are rounded to float16 when the object is made, so that what is applied is exactly
+    what the file holds.
+
+    Attributes:
+        method: its key in `cones.methods.METHODS`.
+        subjects: the subjects, by token.
+        base: the base model.
+        embeddings: token -> its row of the text encoder's embedding, `[d]`.
+        weights: `unet.<parameter>` or `text_encoder.<parameter>` -> what takes its place.
+        factors: layer of the denoiser -> A `[r, in]` and B `[out, r]`; its weight W becomes W + BA.
+        info: where it comes from (configuration, seed, losses, versions).
+
+    Raises:
+        ConesError: a value is NaN, or infinite in float16.
+    """
+
+    method: str
+    subjects: tuple[SubjectInfo, ...]
+    base: BaseInfo
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Mapping[str, Factors] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        vars(self).update(  # the way round `frozen`
+            subjects=tuple(sorted(self.subjects)),
+            embeddings={token: _half(token, row) for token, row in self.embeddings.items()},
+            weights={name: _half(name, value) for name, value in self.weights.items()},
+            factors={
+                layer: (_half(layer, down), _half(layer, up))
+                for layer, (down, up) in self.factors.items()
+            },
+        )
+
+    @contextmanager
+    def applied(self, backbone: Backbone) -> Iterator[Backbone]:
+        """Puts the values into the backbone's models, in place, while the block runs.
+
+        They are restored bit for bit when it ends, by an exception too. It costs nothing per step.
+
+        Raises:
+            InputError: a token is none of this model's.
+            BaseModelError: the artifact is of a model of another layout.
+
+        Warns:
+            BaseModelWarning: it is of a model of this layout with other weights.
+        """
+        changes = self._changes(backbone)
+        originals = [parameter[rows].clone() for parameter, rows, _ in changes]
+        try:
+            for parameter, rows, values in changes:
+                parameter[rows] = values.to(parameter)
+            yield backbone
+        finally:
+            for (parameter, rows, _), original in zip(changes, originals, strict=True):
+                parameter[rows] = original.to(parameter)
+
+    def nbytes(self) -> int:
+        """The size of the artifact file: all values as float16."""
+        return len(self._bytes())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an artifact file, all or nothing.
+
+        Raises:
+            InputError: `path` cannot be written.
+        """
+        atomic_write(path, self._bytes())
+
+    def digest(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the file that `save` writes."""
+        return hashlib.sha256(self._bytes()).hexdigest()[:16]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "TunedWeights":
+        """Reads an artifact file.
+
+        Raises:
+            NeuronFileError: it cannot be read, is of another version, or is damaged.
+        """
+        try:
+            with safe_open(os.fspath(path), "pt") as file:
+                metadata = dict(file.metadata())
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise NeuronFileError(f"{path}: cannot be read ({error}); copy it again") from error
+        version = metadata.get("format_version", "none")
+        if version != VERSION:
+            raise NeuronFileError(
+                f"{path}: expected the artifact version {VERSION}, found {version}; upgrade cones "
+                "if that is a newer one"
+            )
+        try:
+            artifact = _parsed(metadata, tensors)
+        except (LookupError, ValueError, TypeError, ConesError) as error:
+            raise NeuronFileError(
+                f"{path}: its content is malformed ({error!r}); copy or download it again"
+            ) from error
+        expected, found = artifact._digest(), metadata.get("digest", "none")
+        if found != expected:
+            raise NeuronFileError(
+                f"{path}: expected the digest {expected}, found {found}; the file is damaged, copy "
+                "or download it again"
+            )
+        return artifact
+
+    def _changes(self, backbone: Backbone) -> list[Change]:
+        """Everything to overwrite; nothing is changed before all of it is known to fit."""
+        parts: dict[str, nn.Module] = {
+            "unet": denoiser(backbone),
+            "text_encoder": backbone.pipeline.text_encoder,
+        }
+        there = {
+            f"{part}.{name}": parameter.data
+            for part, module in parts.items()
+            for name, parameter in module.named_parameters()
+        }
+        changes: list[Change] = []
+        for name, value in self.weights.items():
+            self._check(backbone, name, value.shape, there)
+            changes.append((there[name], ..., value))
+        for layer, (down, up) in self.factors.items():
+            name = f"unet.{layer}.weight"
+            self._check(backbone, name, (len(up), down.shape[1]), there)
+            weight = there[name]
+            delta = up.to(weight.device, torch.float32) @ down.to(weight.device, torch.float32)
+            changes.append((weight, ..., weight.float() + delta))
+        table = parts["text_encoder"].get_input_embeddings().weight.data  # type: ignore[operator]
+        nouns = {subject.token: subject.class_noun for subject in self.subjects}
+        for token, row in self.embeddings.items():
+            backbone.check_token(token, nouns[token])
+            self._check(backbone, "embedding", row.shape, {"embedding": table[0]})
+            changes.append((table, backbone.token_ids(token), row[None]))
+        self._warn_of_other_weights(backbone)
+        return changes
+
+    def _check(
+        self, backbone: Backbone, name: str, shape: tuple[int, ...], there: Mapping[str, Tensor]
+    ) -> None:
+        found = tuple(there[name].shape) if name in there else "none"
+        if found != tuple(shape):
+            raise BaseModelError(
+                f"{name}: expected the shape {tuple(shape)} of the artifact's base model "
+                f"({self.base.name or 'unknown'}), found {found} in {backbone.name}; load that "
+                "base model, or fit the subject in this one"
+            )
+
+    def _warn_of_other_weights(self, backbone: Backbone) -> None:
+        found = base_fingerprint(backbone)
+        if self.base.fingerprint not in ("", found):
+            warnings.warn(
+                f"the {self.method} artifact was fitted in {self.base.name} "
+                f"({self.base.fingerprint[:8]}), this model is {backbone.name} ({found[:8]}), of "
+                "the same layout but with other weights; fit it again in this one if the subject "
+                "is lost",
+                BaseModelWarning,
+                stacklevel=5,
+            )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f"embedding.{token}": row for token, row in self.embeddings.items()}
+        named |= {f"weight.{name}": value for name, value in self.weights.items()}
+        for layer, (down, up) in self.factors.items():
+            named |= {f"factor.{layer}.down": down, f"factor.{layer}.up": up}
+        return named
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self._bytes(signed=False)).hexdigest()[:32]
+
+    def _bytes(self, signed: bool = True) -> bytes:
+        metadata = {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "method": self.method,
+            "subjects": _json([vars(subject) for subject in self.subjects]),
+            "base_model": self.base.name,
+            "base_fingerprint": self.base.fingerprint,
+            "info": _json(dict(self.info)),
+        }
+        if signed:
+            metadata["digest"] = self._digest()
+        arrays = {name: value.numpy() for name, value in self._tensors().items()}
+        return safetensors_bytes(arrays, metadata)
+
+
+def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> TunedWeights:
+    """What `_bytes` was made of."""
+    of: dict[str, dict[str, Tensor]] = {"embedding": {}, "weight": {}, "factor": {}}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        of[kind][rest] = value
+    layers = {name.rpartition(".")[0] for name in of["factor"]}
+    return TunedWeights(
+        metadata["method"],
+        tuple(SubjectInfo(**subject) for subject in json.loads(metadata["subjects"])),
+        BaseInfo(metadata["base_model"], metadata["base_fingerprint"]),
+        of["embedding"],
+        of["weight"],
+        {layer: (of["factor"][f"{layer}.down"], of["factor"][f"{layer}.up"]) for layer in layers},
+        json.loads(metadata["info"]),
+    )
+
+
+def _half(name: str, value: Tensor) -> Tensor:
+    half = value.detach().to("cpu", torch.float16).contiguous()
+    if not torch.isfinite(half).all():
+        raise ConesError(f"{name}: has values that are NaN or too large for float16; fit it again")
+    return half
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
