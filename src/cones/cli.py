@@ -12,6 +12,7 @@ from cones.commands.common import messages, say
 from cones.commands.demo import demo
 from cones.commands.evaluate import evaluate
 from cones.commands.find import find
+from cones.commands.fit import fit
 from cones.commands.generate import generate
 from cones.commands.inspect import inspect
 from cones.errors import ConesError
@@ -55,7 +56,7 @@ app = typer.Typer(
     # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
     context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
 )
-for command in (find, generate, inspect, evaluate, demo):
+for command in (find, fit, generate, inspect, evaluate, demo):
     app.command()(command)
 
 

@@ -40,6 +40,11 @@ class Artifact(Protocol):
         """The subjects, by token."""
         ...
 
+    @property
+    def info(self) -> Mapping[str, str]:
+        """Where it comes from: configuration, seed, report, versions."""
+        ...
+
     def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
         """The backbone, changed in place; restored bit for bit when the block ends."""
         ...

@@ -1,4 +1,4 @@
-"""`cones generate`: neuron files and prompts in, pictures out."""
+"""`cones generate`: neuron files or another artifact and prompts in, pictures out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +21,15 @@ from cones.commands.common import (
     read_lines,
     waiting,
 )
+from cones.errors import InputError
 
 if TYPE_CHECKING:
-    from cones.neurons import ConceptNeurons
+    from cones.generate import Artifact
     from cones.pictures import Picture
 
 Neurons = Annotated[
-    list[Path], typer.Option("--neurons", help="neuron file; several are shut together")
+    list[Path],
+    typer.Option("--neurons", help="neuron file, several are shut together; or another artifact"),
 ]
 
 
@@ -65,11 +67,13 @@ def generate(
     with waiting(LOADING):
         from cones.files import writable_folder
         from cones.generate import generate as draw
-        from cones.neuronfile import load
+        from cones.methods.artifact import Cones, load_artifact
         from cones.pictures import Picture, save_pictures
 
-    sets = [load(path) for path in neurons]
-    wanted = _filled([*prompt, *(read_lines(prompts) if prompts else [])], sets)
+    artifacts = [load_artifact(path) for path in neurons]
+    sets = [each.neurons for each in artifacts if isinstance(each, Cones)]
+    other = _only([each for each in artifacts if not isinstance(each, Cones)])
+    wanted = _filled([*prompt, *(read_lines(prompts) if prompts else [])], artifacts)
     writable_folder(out)
     backbone = open_backbone(model, revision, device, allow_download)
     paths: list[Path] = []
@@ -85,6 +89,7 @@ def generate(
             range(seed, seed + num_images),
             neurons=None if no_neurons or not sets else sets,
             strength=None if no_neurons else strength,
+            artifact=None if no_neurons else other,
             steps=steps,
             guidance=guidance,
             negative_prompt=negative_prompt,
@@ -94,9 +99,20 @@ def generate(
     _print(pictures, paths, _save_sheet(pictures, wanted, out), as_json)
 
 
-def _filled(prompts: Sequence[str], sets: "Sequence[ConceptNeurons]") -> list[str]:
+def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
+    """The one artifact besides neurons, if there is one."""
+    if len(artifacts) > 1:
+        found = " and ".join(each.method for each in artifacts)
+        raise InputError(
+            f"--neurons: expected at most one artifact besides neuron files, found {found}; fit "
+            "their subjects together with `cones fit`"
+        )
+    return artifacts[0] if artifacts else None
+
+
+def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str]:
     """The prompts with the subjects' words for `{}`: "a sks robot and a zwx mug" for "a {}"."""
-    subjects = [subject for neurons in sets for subject in neurons.subjects]
+    subjects = [subject for artifact in artifacts for subject in artifact.subjects]
     words = " and a ".join(f"{subject.token} {subject.class_noun}" for subject in subjects)
     prompts = prompts or (["a photo of a {}"] if words else [])
     if not prompts:

@@ -1,6 +1,7 @@
 """What fitting a subject gives, whatever the method: `cones.generate.Artifact`, and its files."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Cones:
     def subjects(self) -> tuple[SubjectInfo, ...]:
         """The subjects, by token."""
         return self.neurons.subjects
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """Where the neurons come from."""
+        return self.neurons.info
 
     def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
         """The backbone with the neurons shut; see `cones.shutting.shut`."""

@@ -1,0 +1,165 @@
+"""`cones fit`: photographs in, the artifact of any method out."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    Precision,
+    Revision,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    read_photos,
+    say,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.generate import Artifact
+
+Method = Literal["cones", "textual_inversion", "dreambooth", "custom_diffusion", "lora"]
+SETTINGS = (
+    "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",
+)  # fmt: skip
+OWN = "the method's own"
+
+
+def fit(
+    context: typer.Context,
+    method: Annotated[Method, typer.Option("--method", help="how to fit")],
+    images: Annotated[
+        list[Path],
+        typer.Option(
+            "--images",
+            "--instance_data_dir",
+            help="folder of a subject's photographs; several subjects are fitted together",
+        ),
+    ],
+    class_noun: Annotated[
+        list[str], typer.Option("--class_noun", help="what kind of thing it is, in the same order")
+    ],
+    token: Annotated[
+        list[str],
+        typer.Option("--token", help="rare word that prompts call it by, in the same order"),
+    ] = ["sks"],  # noqa: B006  (typer copies it)
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "--output",
+            "--output_dir",
+            help="artifact file or folder",
+            show_default="TOKEN.METHOD.safetensors",
+        ),
+    ] = None,
+    model: Model = "toybox",
+    steps: Annotated[int | None, typer.Option(help="of the optimiser", show_default=OWN)] = None,
+    rate: Annotated[float | None, typer.Option(help="of learning", show_default=OWN)] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="samples of each subject in a step", show_default=OWN)
+    ] = None,
+    prior_weight: Annotated[
+        float | None, typer.Option("--prior_weight", help="of the class", show_default=OWN)
+    ] = None,
+    prior_images: Annotated[
+        int | None,
+        typer.Option("--prior_images", help="that the model draws of the class", show_default=OWN),
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="of a LoRA", show_default="4")] = None,
+    train_text_encoder: Annotated[
+        bool | None,
+        typer.Option("--train_text_encoder", help="DreamBooth: the text encoder too"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="of everything", show_default="0")] = None,
+    mixed_precision: Annotated[
+        Precision, typer.Option("--mixed_precision", help="autocast of the fit")
+    ] = "no",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit subjects with Cones or one of its rivals, to compare them."""
+    if not len(images) == len(class_noun) == len(token):
+        raise typer.BadParameter(
+            "expected an --images, a --class_noun and a --token for each subject, found "
+            f"{len(images)}, {len(class_noun)} and {len(token)}"
+        )
+    with waiting(LOADING):
+        from cones.files import writable_folder
+        from cones.methods import METHODS
+        from cones.subject import Subject
+
+    config = _config(method, METHODS[method].defaults, context.params)
+    photos = [read_photos(folder) for folder in images]
+    subjects = [
+        Subject(each.images, noun, word, each.notes)
+        for each, noun, word in zip(photos, class_noun, token, strict=True)
+    ]
+    path = _output(out, token, method)
+    writable_folder(path.parent)
+    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    for note in [note for each in photos for note in each.enlarged(backbone.resolution)]:
+        say(note)
+    started = time.monotonic()
+    with progress() as on_step:
+        artifact = METHODS[method].fit(backbone, subjects, config, on_step=on_step)
+    artifact.save(path)
+    _print(artifact, path, time.monotonic() - started, as_json)
+
+
+def _config(method: str, defaults: Any, given: dict[str, Any]) -> Any:
+    """The method's configuration with those options that were given: they have its names."""
+    changes = {name: given[name] for name in SETTINGS if given[name] is not None}
+    for name in changes.keys() - {field.name for field in fields(defaults)}:
+        raise typer.BadParameter(f"--{name} is no option of --method {method}; leave it out")
+    return replace(defaults, **changes)
+
+
+def _output(out: Path | None, tokens: Sequence[str], method: str) -> Path:
+    """The artifact file to write; what does not end in .safetensors is a folder."""
+    words = ["".join(letter for letter in token if letter.isalnum()) for token in tokens]
+    name = f"{'-'.join(filter(None, words)) or 'subject'}.{method}.safetensors"
+    if out is None:
+        return Path(name)
+    return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
+
+
+def _print(artifact: "Artifact", path: Path, seconds: float, as_json: bool) -> None:
+    report, size = json.loads(artifact.info["report"]), artifact.nbytes()
+    if as_json:
+        print_json(
+            {
+                "file": str(path),
+                "method": artifact.method,
+                "subjects": [vars(subject) for subject in artifact.subjects],
+                "bytes": size,
+                "digest": artifact.digest(),
+                "report": report,
+                "seconds": round(seconds, 1),
+            }
+        )
+        return
+    rows = [
+        [f"loss on {what}", *(f"{report[when][key]:.5f}" for when in ("before", "after"))]
+        for what, key in (("the subjects", "subject"), ("the prior", "prior"))
+        if key in report["after"]
+    ]
+    print_table(["held-out noise", "before", "after"], rows)
+    typer.echo(
+        f"{artifact.method}, fitted in {seconds:.0f} s\n"
+        f"{path}: {size:,} bytes\n"
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+    )
