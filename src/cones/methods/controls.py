@@ -1,14 +1,27 @@
-"""Masks that know nothing of the subject: what concept neurons must be better than."""
+"""Masks chosen in other ways: what concept neurons must be better than.
+
+Random and magnitude masks know nothing of the subject; that of Concept Neuron Selection does.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from cones import loss
+from cones.backbone import Backbone
+from cones.generate import generate
+from cones.gradstats import GradientStats
 from cones.layers import model_name, projections, shapes
+from cones.methods.leaves import leaves_of
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.objective import LOSS_SCALE, check_subjects
+from cones.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
 from cones.selection import by_layer, check_density, top
 from cones.shutting import base_fingerprint
+from cones.subject import Examples, Subject
+
+BATCHES, BATCH = 32, 8  # of statistics, for the subject and again for other things
 
 
 def random_neurons(
@@ -52,6 +65,55 @@ def magnitude_neurons(
     return _control(
         model, subject, density, lambda theta: theta.abs() if largest else -theta.abs(), info
     )
+
+
+def cns_neurons(
+    backbone: Backbone, subject: Subject, density: float, seed: int = 0
+) -> ConceptNeurons:
+    """Weights that matter for the subject but not in general, as in CNS (arXiv 2510.02296).
+
+    A weight matters by its mean |theta * dL/dtheta|. The `density` of all weights that matter most
+    for prompts of other things are left out. (CNS goes on to tune the weights that it selects; here
+    they are shut, as every control is.)
+
+    Args:
+        backbone: the base model, which stays as it is.
+        subject: its photographs and words.
+        density: share of the text's projections to shut, in (0, 1).
+        seed: of the batches, and of the pictures of other things, which the model draws.
+
+    Raises:
+        InputError: the density is out of range, or the token cannot carry a subject.
+    """
+    check_density(density)
+    check_subjects(backbone, [subject])
+    general = general_prompts(backbone, subject.class_noun, MAX_GENERAL)
+    drawn = generate(backbone, general, [seed], steps=STEPS, guidance=GUIDANCE)
+    others = Examples.of(
+        backbone, [picture.image for picture in drawn], [[text] for text in general]
+    )
+    scores = importance(backbone, Examples.of_subject(backbone, subject), seed)
+    common = top(importance(backbone, others, seed), max(1, round(density * len(scores))))
+    scores[common] = -1.0  # below all others
+    words = SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0])
+    info = {"algorithm": "cns", "seed": str(seed)}
+    return _control(backbone, words, density, lambda _: scores, info)
+
+
+def importance(backbone: Backbone, examples: Examples, seed: int) -> Tensor:
+    """The mean |theta * dL/dtheta| of each weight, L the denoising loss; float32 `[N]`."""
+    leaves = leaves_of(projections(backbone))
+    stats = GradientStats.zeros(sum(leaf.numel() for leaf in leaves.values()), backbone.device)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(BATCHES):
+        batch = examples.draw(BATCH, backbone.timesteps, generator)
+        prediction = loss.predict(backbone, batch, leaves)
+        error = loss.squared_error(prediction, loss.target(backbone, batch)).mean()
+        gradients = torch.autograd.grad(error * LOSS_SCALE, list(leaves.values()))
+        pairs = zip(leaves.values(), gradients, strict=True)
+        scores = [(leaf.detach() * gradient).abs().flatten() for leaf, gradient in pairs]
+        stats.update(torch.cat(scores) / LOSS_SCALE)
+    return stats.mean
 
 
 def _control(
