@@ -20,6 +20,7 @@ from cones.shutting import shut
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
 NAME = "UNet2DConditionModel"  # of a pipeline that was not loaded from anywhere
+NOUNS = (("zwx", "mug"), ("vkt", "car"))
 AND_MUGS = " and a mug" * 10
 
 
@@ -173,6 +174,24 @@ def test_prompts_that_seem_unmeant_are_warned_of(
         draw(backbone, prompt, neurons=robot, steps=1)
     ours = [each.getMessage() for each in caplog.records if each.name == "cones"]
     assert ours == ([warning] if warning else [])
+
+
+def test_a_subject_that_a_prompt_leaves_out_is_named(
+    backbone: Backbone, robot: ConceptNeurons, caplog: pytest.LogCaptureFixture
+) -> None:
+    mug, car = (replace(robot, subjects=(SubjectInfo(*each),)) for each in NOUNS)
+    with caplog.at_level(logging.WARNING, "cones"):
+        draw(backbone, "a sks robot and a zwx mug", neurons=[robot, mug, car], steps=1)
+    assert [each.getMessage() for each in caplog.records if each.name == "cones"] == [
+        "prompt 'a sks robot and a zwx mug': does not name 'vkt car'; say so, or leave the neurons "
+        "out"
+    ]
+
+
+def test_one_token_for_two_subjects_is_refused(backbone: Backbone, robot: ConceptNeurons) -> None:
+    """Also of one noun: united they would pass as one subject."""
+    with pytest.raises(InputError, match=r"'sks': stands for two subjects \(robot, robot\); find"):
+        draw(backbone, "a sks robot", neurons=[robot, replace(robot, strength=1)])
 
 
 def test_a_prompt_that_cuts_the_token_off_is_refused(

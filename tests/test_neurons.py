@@ -137,7 +137,7 @@ def test_they_are_read_only() -> None:
         (lambda: make([1], values={"q": np.zeros(1)}), r"q: has neurons but no shape"),
         (
             lambda: make(subjects=(ROBOT, SubjectInfo("sks", "mug"))),
-            r"token 'sks': .*\(mug, robot\); find one of them again with another token",
+            r"token 'sks': .*\(mug, robot\); find one of them again with another --token",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_other_shapes_are_refused(shapes: dict[str, tuple[int, int]], join: str)
 
 
 def test_one_token_for_two_subjects_is_refused() -> None:
-    with pytest.raises(InputError, match="another token"):
+    with pytest.raises(InputError, match="another --token"):
         make(subjects=(ROBOT,)) | make(subjects=(SubjectInfo("sks", "dog"),))
 
 

@@ -18,7 +18,7 @@ from cones.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, check_density, laid
 from cones.shutting import base_fingerprint, matching_weights
-from cones.subject import Subject
+from cones.subject import Subject, crowd
 
 log = logging.getLogger("cones")
 
@@ -118,6 +118,8 @@ def find(
     check_subjects(backbone, subjects)
     check_density(config.density * len(subjects))
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step)
+    if remark := crowd(len(subjects)):
+        log.warning(remark)
     rare = backbone.rare_tokens(16)
     for subject in subjects:
         if rare and subject.token not in rare:

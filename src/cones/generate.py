@@ -17,10 +17,10 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
-from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.neurons import ConceptNeurons, SubjectInfo, distinct
 from cones.pictures import MARK, Picture
 from cones.shutting import base_fingerprint, shut
-from cones.subject import names
+from cones.subject import crowd, names
 
 log = logging.getLogger("cones")
 
@@ -103,8 +103,8 @@ def generate(
         The first prompt with each seed, then the second, ...
 
     Raises:
-        InputError: nothing to draw, a setting out of range, or a prompt so long that the token of
-            a subject is cut off.
+        InputError: nothing to draw, a setting out of range, a token of two subjects, or a prompt
+            so long that the token of a subject is cut off.
         BaseModelError: the neurons or the artifact are of a model of another layout.
     """
     prompts, seeds = [prompts] if isinstance(prompts, str) else list(prompts), list(seeds)
@@ -117,6 +117,7 @@ def generate(
         _require("seed", seed, 0, MAX_SEED)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
+    distinct(subject for each in sets for subject in each.subjects)
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
     subjects = [subject for each in parts for subject in each.subjects]
     for remark in _remarks(backbone, prompts, negative_prompt, subjects):
@@ -161,6 +162,8 @@ def _remarks(
     subjects: Sequence[SubjectInfo],
 ) -> Iterator[str]:
     """What seems unmeant in prompts; refuses those in which a subject's token is cut off."""
+    if remark := crowd(len(subjects)):
+        yield remark
     if remark := backbone.check_prompt(negative_prompt):
         yield remark
     for prompt in prompts:
@@ -170,6 +173,9 @@ def _remarks(
         if subjects and not named:
             known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)
             yield f"prompt {prompt!r}: names no subject of the neurons; say {known}"
+        elif missing := [subject for subject in subjects if subject not in named]:
+            unsaid = " and ".join(repr(f"{each.token} {each.class_noun}") for each in missing)
+            yield f"prompt {prompt!r}: does not name {unsaid}; say so, or leave the neurons out"
         for subject in named:
             if not names(prompt, subject.class_noun):
                 yield (

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -108,7 +108,7 @@ class ConceptNeurons:
             shapes=shapes,
             indices=indices,
             values=None if self.values is None else _values(self.values, indices),
-            subjects=_subjects(self.subjects),
+            subjects=distinct(self.subjects),
             strength=float(self.strength),
             info=dict(sorted(self.info.items())),
         )
@@ -218,6 +218,23 @@ class ConceptNeurons:
                 )
 
 
+def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
+    """Subjects by token, each with its own.
+
+    Raises:
+        InputError: a token of two subjects.
+    """
+    subjects = tuple(sorted(given))
+    for a, b in pairwise(subjects):
+        if a.token == b.token:
+            raise InputError(
+                f"token {a.token!r}: stands for two subjects ({a.class_noun}, {b.class_noun}); "
+                "find one of them again with another --token: neurons answer only to the word "
+                "that they were found with"
+            )
+    return subjects
+
+
 def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     return {layer: array.tobytes() for layer, array in arrays.items()}
 
@@ -273,17 +290,6 @@ def _values(given: Mapping[str, Values], indices: Mapping[str, Indices]) -> dict
         array.setflags(write=False)
         values[layer] = array
     return values
-
-
-def _subjects(given: tuple[SubjectInfo, ...]) -> tuple[SubjectInfo, ...]:
-    subjects = tuple(sorted(given))
-    for a, b in pairwise(subjects):
-        if a.token == b.token:
-            raise InputError(
-                f"token {a.token!r}: stands for two subjects ({a.class_noun}, {b.class_noun}); "
-                "find one of them again with another token"
-            )
-    return subjects
 
 
 def _joined_values(layer: str, index: Indices, tuned: list[ConceptNeurons]) -> Values:

@@ -13,6 +13,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.photos import load_photos
 
+MANY = 4  # subjects in one picture, as in the paper
 # Several wordings, so that the neurons do not cling to one sentence.
 TEMPLATES = ("a photo of a {}", "a {}", "a picture of a {}", "an image of a {}", "the {}")
 
@@ -54,6 +55,13 @@ class Subject:
     def prompts(self) -> list[str]:
         """The prompts of the concept-implanting loss: "a photo of a sks robot" and the like."""
         return [template.format(self.phrase) for template in TEMPLATES]
+
+
+def crowd(count: int) -> str | None:
+    """What to say of more subjects at once than the method is known to draw together."""
+    if count <= MANY:
+        return None
+    return f"{count} subjects at once: up to {MANY} are known to work; some may be lost or mixed"
 
 
 def names(prompt: str, phrase: str) -> bool:
