@@ -20,6 +20,7 @@ ORDER = [
     "files",
     "layers",
     "codec",
+    "quaternary",
     "neurons",
     "neuronfile",
     "summary",

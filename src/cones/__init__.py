@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cones.pretrained import load_backbone
     from cones.shutting import shut
     from cones.subject import Subject
+    from cones.tune import TuneConfig, tune
 
     __version__: str
 
@@ -47,6 +48,7 @@ __all__ = [
     "NeuronFileError",
     "Picture",
     "Subject",
+    "TuneConfig",
     "__version__",
     "contact_sheet",
     "evaluate",
@@ -58,6 +60,7 @@ __all__ = [
     "save",
     "save_pictures",
     "shut",
+    "tune",
 ]
 
 _HOMES = {
@@ -72,6 +75,7 @@ _HOMES = {
     "pictures": ("Picture", "contact_sheet", "read_provenance", "save_pictures"),
     "shutting": ("shut",),
     "subject": ("Subject",),
+    "tune": ("TuneConfig", "tune"),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

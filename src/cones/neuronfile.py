@@ -10,8 +10,9 @@ Tensors:
 - `<layer>`, U8: for every layer that could be chosen from, also if it has no neurons. Three
   little-endian uint32 (out, in, count), then the `count` flat row-major indices into the weight
   [out, in] in the code of `cones.codec`, with size = out * in.
-- `<layer>.values`, F16 or F32 [count]: for every layer, if the neurons are tuned: their values in
-  the order of the indices; F16 if that holds every value of the file exactly.
+- `<layer>.values`, for every layer, if the neurons are tuned: their values in the order of the
+  indices. F16 or F32 [count], or U8, the quaternary form of `cones.quaternary`: in the whole file
+  the shortest that holds every value exactly, F16 before U8. A reader takes any of them.
 
 Metadata, all strings:
 
@@ -41,10 +42,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from cones import codec
+from cones import codec, quaternary
 from cones.errors import ConesError, InputError, NeuronFileError
 from cones.files import atomic_write, safetensors_bytes
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.quaternary import Values
 
 VERSION = 1
 MAX_WEIGHTS = 2**31
@@ -99,8 +101,9 @@ def to_bytes(neurons: ConceptNeurons) -> bytes:
     if len(neurons) > MAX_NEURONS:
         raise InputError(f"expected at most {MAX_NEURONS} neurons in a file, found {len(neurons)}")
     named = " and ".join(f"{subject.token} {subject.class_noun}" for subject in neurons.subjects)
-    metadata = _metadata(neurons) | {
-        "digest": _digest(neurons),
+    tensors, metadata = _tensors(neurons), _metadata(neurons)
+    metadata |= {
+        "digest": _digest(tensors, metadata),
         "neurons": str(len(neurons)),
         "density": f"{neurons.density:.6g}",
         "modelspec.sai_model_spec": "1.0.0",
@@ -108,7 +111,7 @@ def to_bytes(neurons: ConceptNeurons) -> bytes:
         "modelspec.architecture": f"{neurons.base.name or 'unknown'}/concept-neurons",
         "modelspec.implementation": "cones",
     }
-    return safetensors_bytes(_tensors(neurons), metadata)
+    return safetensors_bytes(tensors, metadata)
 
 
 def nbytes(neurons: ConceptNeurons) -> int:
@@ -155,19 +158,30 @@ def _tensors(neurons: ConceptNeurons) -> Tensors:
         code = _HEAD.pack(out, into, len(index)) + codec.encode(index, out * into)
         tensors[layer] = np.frombuffer(code, dtype=np.uint8)
     if neurons.values is not None:
-        half = all(_is_half(value) for value in neurons.values.values())
-        for layer, value in neurons.values.items():
-            tensors[layer + _VALUES] = value.astype(np.float16) if half else value
+        for layer, value in _shortest(neurons.values).items():
+            tensors[layer + _VALUES] = value
     return tensors
 
 
-def _is_half(value: npt.NDArray[np.float32]) -> bool:
+def _shortest(values: Mapping[str, Values]) -> Tensors:
+    """The values of all layers in the shortest form that holds them exactly."""
+    forms: list[Tensors] = []
+    if all(_is_half(value) for value in values.values()):
+        forms.append({layer: value.astype(np.float16) for layer, value in values.items()})
+    if all(quaternary.fits(value) for value in values.values()):
+        packed = {layer: quaternary.pack(value) for layer, value in values.items()}
+        forms.append({layer: np.frombuffer(data, np.uint8) for layer, data in packed.items()})
+    forms.append(dict(values))
+    return min(forms, key=lambda form: sum(tensor.nbytes for tensor in form.values()))
+
+
+def _is_half(value: Values) -> bool:
     with np.errstate(over="ignore"):
         return np.array_equal(value.astype(np.float16).astype(np.float32), value)
 
 
-def _digest(neurons: ConceptNeurons) -> str:
-    return hashlib.sha256(safetensors_bytes(_tensors(neurons), _metadata(neurons))).hexdigest()[:32]
+def _digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
+    return hashlib.sha256(safetensors_bytes(tensors, metadata)).hexdigest()[:32]
 
 
 def _json(value: object) -> str:
@@ -219,13 +233,13 @@ def _parse(metadata: Mapping[str, str], tensors: Tensors) -> ConceptNeurons:
         neurons = ConceptNeurons(
             shapes,
             indices,
-            {name.removesuffix(_VALUES): tensor for name, tensor in values.items()} or None,
+            _unpacked(values, indices) or None,
             tuple(SubjectInfo(**_texts(subject)) for subject in json.loads(metadata["subjects"])),
             float(metadata["strength"]),
             BaseInfo(metadata["base_model"], metadata["base_fingerprint"]),
             _texts(json.loads(metadata["info"])),
         )
-        digest = _digest(neurons)
+        digest = _digest(tensors, _metadata(neurons))
     except ConesError as error:
         raise _Damage(str(error)) from error
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -233,6 +247,20 @@ def _parse(metadata: Mapping[str, str], tensors: Tensors) -> ConceptNeurons:
     if metadata.get("digest") != digest:
         raise _Damage(f"expected the digest {digest}, found {metadata.get('digest', 'none')}")
     return neurons
+
+
+def _unpacked(tensors: Tensors, indices: Mapping[str, codec.Indices]) -> dict[str, Values]:
+    """The values of the layers, of whatever form."""
+    values = {}
+    for name, tensor in tensors.items():
+        layer = name.removesuffix(_VALUES)
+        if tensor.dtype == np.uint8:
+            try:
+                tensor = quaternary.unpack(tensor.tobytes(), len(indices.get(layer, ())))
+            except ConesError as error:
+                raise _Damage(f"{layer}: {error}") from error
+        values[layer] = tensor
+    return values
 
 
 def _texts(value: Any) -> dict[str, str]:

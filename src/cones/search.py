@@ -35,30 +35,35 @@ class Objective(Protocol):
 class Steps:
     """Counts the steps of a search, drops those that are not finite, and reports."""
 
-    def __init__(self, objective: Objective, total: int, on_step: OnStep | None) -> None:
-        """Prepares `total` steps on an objective."""
-        self.objective, self.total, self.on_step = objective, total, on_step
+    def __init__(
+        self, objective: Objective, total: int, on_step: OnStep | None, stage: str = "search"
+    ) -> None:
+        """Prepares `total` steps on an objective, reported under the name of `stage`."""
+        self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
         self.dropped = 0
 
     def score(self, weights: Tensor, step: int) -> Tensor:
-        """Theta * dL/dtheta of one step, float32 `[N]`; zeros if it was not finite.
+        """Theta * dL/dtheta of one step, float32 `[N]`; zeros, errors as for `gradient`."""
+        return self.objective.theta * self.gradient(weights, step)
+
+    def gradient(self, weights: Tensor, step: int) -> Tensor:
+        """dL/dtheta of one step, float32 `[N]`; zeros if it was not finite.
 
         Raises:
             ConesError: more than `MAX_DROPPED` of all steps were not finite.
         """
         figures, gradient = self.objective.gradient(weights, step)
-        score = self.objective.theta * gradient
         if self.on_step is not None:
-            self.on_step("search", step + 1, self.total, figures)
-        if math.isfinite(sum(figures.values())) and bool(torch.isfinite(score).all()):
-            return score
+            self.on_step(self.stage, step + 1, self.total, figures)
+        if math.isfinite(sum(figures.values())) and bool(torch.isfinite(gradient).all()):
+            return gradient
         self.dropped += 1
         if self.dropped > MAX_DROPPED * self.total:
             raise ConesError(
-                f"search: {self.dropped} of {self.total} batches gave NaN or infinity, more than "
-                f"{MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
+                f"{self.stage}: {self.dropped} of {self.total} batches gave NaN or infinity, more "
+                f"than {MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
             )
-        return torch.zeros_like(score)
+        return torch.zeros_like(gradient)
 
 
 def one_pass(objective: Objective, count: int, steps: Steps) -> Tensor:
