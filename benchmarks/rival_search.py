@@ -1,0 +1,241 @@
+"""Searches the best rate and number of steps of each rival on the development subjects.
+
+`python -m benchmarks.rival_search --out docs` writes `rivals.md` there and prints the best. Every
+(subject, method, rate, steps) is one cell: a JSON file under `--cache`, named by a hash of all that
+it depends on, so a run goes on where an earlier one stopped. Several processes share the subjects:
+`--split 1/2 & --split 2/2`; the one that finds all cells done writes the report.
+
+The best setting of a method has the greatest sum of text and image alignment: too little training
+loses the second, too much the first.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.evidence import part, toybox_hash
+from benchmarks.report import column, plain
+from cones.errors import ConesError
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Trial, metrics
+from cones.files import atomic_write
+from cones.layers import fingerprint, projections
+from cones.methods import METHODS
+from cones.methods.training import RivalConfig
+from cones.neurons import SubjectInfo
+from cones.pretrained import load_backbone
+from cones.prior import draw_class_images
+from cones.subject import Subject
+
+REVISION = 1  # raise it when a fit gives something else, so that old cells are not taken
+PROTOCOL = TOYBOX_1
+SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "dev"
+Cell = dict[str, Any]
+
+# Method -> rates and steps to try.
+GRID: Mapping[str, tuple[Sequence[float], Sequence[int]]] = {
+    "textual_inversion": ((5e-4, 2e-3, 8e-3, 3e-2), (200, 600, 1200)),
+    "dreambooth": ((5e-6, 2e-5, 5e-5, 1e-4), (100, 200, 400, 800)),
+    "custom_diffusion": ((2e-5, 1e-4, 3e-4, 1e-3), (100, 200, 400, 800)),
+    "lora": ((1e-4, 5e-4, 2e-3, 5e-3), (100, 200, 400, 800)),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the grid.
+
+    Attributes:
+        method: its key in `METHODS`.
+        config: its defaults with the rate and the steps in question.
+    """
+
+    method: str
+    config: RivalConfig
+
+
+def settings(methods: Sequence[str]) -> list[Setting]:
+    """The grid of some methods."""
+    return [
+        Setting(method, replace(METHODS[method].defaults, rate=rate, steps=steps))
+        for method in methods
+        for rate, steps in product(*GRID[method])
+    ]
+
+
+class Search:
+    """The cells of one model, one set of subjects and one number of pictures."""
+
+    def __init__(
+        self, model: str, subjects: Path, num_images: int, methods: Sequence[str], cache: Path
+    ) -> None:
+        """Opens the model and lists the subjects; nothing is drawn yet."""
+        self.backbone = load_backbone(model)
+        self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
+        self.seeds, self.cache, self.settings = range(num_images), cache, settings(methods)
+        self.model = [fingerprint(projections(self.backbone)), toybox_hash()]
+
+    def path(self, folder: Path, setting: Setting) -> Path:
+        """Where a cell lies: its name ends with the hash of all that it depends on."""
+        photos = b"".join(path.read_bytes() for path in sorted(folder.glob("*.png")))
+        provenance = {
+            "revision": REVISION,
+            "model": self.model,
+            "photos": hashlib.sha256(photos).hexdigest(),
+            "protocol": PROTOCOL.as_dict(),
+            "prompts": [*PROMPTS, *GENERAL_PROMPTS],
+            "seeds": list(self.seeds),
+            "config": asdict(setting.config),
+        }
+        text = json.dumps(provenance, sort_keys=True)
+        name = f"{folder.name}-{setting.method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return self.cache / f"{name}.json"
+
+    def cells(self) -> dict[Setting, list[Cell]]:
+        """Setting -> its cells that are done, by subject."""
+        paths = {
+            each: [self.path(folder, each) for folder in self.folders] for each in self.settings
+        }
+        return {
+            setting: [json.loads(path.read_text()) for path in listed if path.exists()]
+            for setting, listed in paths.items()
+        }
+
+    def measure(self, folder: Path) -> None:
+        """Fills the cells of one subject that are not there yet."""
+        missing = [each for each in self.settings if not self.path(folder, each).exists()]
+        if not missing:
+            return
+        subject = Subject.from_folder(folder, folder.name.partition("-")[0])
+        info = SubjectInfo(subject.token, subject.class_noun)
+        trial = Trial(self.backbone, info, folder, seeds=self.seeds, protocol=PROTOCOL)
+        general = trial.draw(trial.general)
+        first = missing[0].config
+        images = draw_class_images(self.backbone, subject, first.prior_images, first.seed)
+        for setting in missing:
+            cell = self._cell(trial, subject, setting, general, images)
+            told = " ".join(
+                f"{key} {value:.3g}" for key, value in cell.items() if value is not None
+            )
+            config = setting.config
+            print(
+                f"{folder.name}: {setting.method}, {config.rate:g}, {config.steps} steps, {told}",
+                flush=True,
+            )
+            atomic_write(self.path(folder, setting), json.dumps(cell, indent=1).encode())
+
+    def _cell(
+        self,
+        trial: Trial,
+        subject: Subject,
+        setting: Setting,
+        general: Sequence[Image.Image],
+        class_images: Sequence[Image.Image],
+    ) -> Cell:
+        start = time.perf_counter()
+        try:
+            artifact = METHODS[setting.method].fit(
+                self.backbone, subject, setting.config, {subject.class_noun: class_images}
+            )
+        except ConesError:  # it diverged
+            return dict.fromkeys(("text_alignment", "image_alignment", "share", "drift", "seconds"))
+        seconds = time.perf_counter() - start
+        with artifact.applied(self.backbone):
+            pictures, moved = trial.draw(trial.named), trial.draw(trial.general)
+        scores, share = trial.score(pictures), None
+        if trial.ceiling is not None:
+            bounds = trial.floor.image_alignment, trial.ceiling.image_alignment
+            share = metrics.share(scores.image_alignment, *bounds)
+        off, on = trial.features.images(general), trial.features.images(moved)
+        return {
+            **scores.as_dict(), "share": share, "drift": metrics.drift(off, on), "seconds": seconds
+        }  # fmt: skip
+
+
+def merit(cells: Sequence[Cell]) -> float:
+    """The mean sum of text and image alignment; minus infinity where a fit diverged."""
+    if any(cell["text_alignment"] is None for cell in cells):
+        return float("-inf")
+    return sum(cell["text_alignment"] + cell["image_alignment"] for cell in cells) / len(cells)
+
+
+def best(cells: Mapping[Setting, Sequence[Cell]]) -> dict[str, Setting]:
+    """Method -> its best setting."""
+    methods = dict.fromkeys(setting.method for setting in cells)
+    return {
+        method: max((s for s in cells if s.method == method), key=lambda s: merit(cells[s]))
+        for method in methods
+    }
+
+
+def report(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str], pictures: int) -> str:
+    """The tables of all methods, in Markdown; the best setting of each is bold."""
+    chosen = best(cells).values()
+    lines = [
+        "# The rivals' settings",
+        "",
+        f"By `python -m benchmarks.rival_search`: protocol {PROTOCOL.name} {PROTOCOL.version}, "
+        f"{len(subjects)} development subjects ({', '.join(subjects)}), {len(PROMPTS)} prompts, "
+        f"{pictures} pictures of each. Mean ± standard error over the subjects. Bold: the greatest "
+        "sum of text and image alignment. A dash: a fit diverged.",
+    ]
+    for method in dict.fromkeys(setting.method for setting in cells):
+        lines += [
+            "",
+            f"## {method}",
+            "",
+            "| rate | steps | text alignment | image alignment | sum | share | drift | fit, s |",
+            "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        for setting in (each for each in cells if each.method == method):
+            found, config = cells[setting], setting.config
+            bold = "**" if setting in chosen else ""
+            columns = (
+                f"{bold}{config.rate:g}{bold}",
+                f"{bold}{config.steps}{bold}",
+                column(found, "text_alignment", ".4f"),
+                column(found, "image_alignment", ".4f"),
+                f"{merit(found):.4f}" if merit(found) > float("-inf") else "-",
+                plain(found, "share", ".2f"),
+                plain(found, "drift", ".4f"),
+                plain(found, "seconds", ".0f"),
+            )
+            lines.append("| " + " | ".join(columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Parses the command line, measures, and writes the report when every cell is there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rival_search", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder that gets rivals.md")
+    parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
+    parser.add_argument("--methods", nargs="+", choices=GRID, default=list(GRID))
+    parser.add_argument("--model", default="toybox", help="as for the cones command")
+    parser.add_argument("--num_images", type=int, default=2, help="pictures of each prompt")
+    parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
+    parser.add_argument("--cache", type=Path, default=Path("runs/rivals"))
+    args = parser.parse_args()
+    search = Search(args.model, args.subjects, args.num_images, args.methods, args.cache)
+    first, every = args.split
+    for folder in search.folders[first::every]:
+        search.measure(folder)
+    cells = search.cells()
+    missing = sum(len(search.folders) - len(found) for found in cells.values())
+    if missing:
+        print(f"{missing} cells are left to other parts; no report is written yet")
+        return
+    names = [folder.name for folder in search.folders]
+    atomic_write(args.out / "rivals.md", report(cells, names, args.num_images).encode())
+    for method, setting in best(cells).items():
+        print(f"{method}: rate {setting.config.rate:g}, {setting.config.steps} steps")
+
+
+if __name__ == "__main__":
+    main()

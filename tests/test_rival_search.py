@@ -1,0 +1,95 @@
+"""The search of the rivals' settings: cells are kept and shared, the best is the best."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_evaluate import QUICK
+from tiny import tiny_folder
+
+from benchmarks import rival_search
+from benchmarks.rival_search import GRID, Setting, best, merit, report
+from cones.errors import ConesError
+from cones.methods import METHODS, lora, textual_inversion
+from cones.methods.training import RivalConfig
+from cones.toybox.render import look_from_seed, render_subject, save_subject
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("robot-1", "mug-1"), start=5):
+        look, noun = look_from_seed(seed), name.partition("-")[0]
+        save_subject(render_subject(noun, look, 2, seed), tmp_path / "subjects" / name)
+    return tmp_path / "subjects"
+
+
+@pytest.fixture
+def run(
+    subjects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Any:
+    """The program on two methods, of which one diverges at one rate."""
+    fits: list[RivalConfig] = []
+
+    def fit(backbone: Any, subject: Any, config: RivalConfig, class_images: Any) -> Any:
+        fits.append(config)
+        assert len(class_images[subject.class_noun]) == 2
+        if config.rate == 1.0:
+            raise ConesError("training: the loss became infinite")
+        return textual_inversion.fit(backbone, subject, config)
+
+    quick = RivalConfig(1, 0.1, batch=1, prior_batch=0, prior_images=2)
+    monkeypatch.setattr(textual_inversion, "defaults", quick)
+    monkeypatch.setattr(lora, "defaults", quick)
+    monkeypatch.setattr(lora, "fit", fit)
+    monkeypatch.setattr(rival_search, "GRID", {"lora": ((0.1, 1.0), (1, 2))})
+    monkeypatch.setattr(rival_search, "PROTOCOL", QUICK)
+
+    def program(*more: str) -> tuple[str, int]:
+        fits.clear()
+        arguments = ["--out", str(tmp_path / "docs"), "--cache", str(tmp_path / "cache")]
+        arguments += ["--subjects", str(subjects), "--model", str(tiny_folder())]
+        monkeypatch.setattr("sys.argv", ["rivals", *arguments, "--num_images", "1", *more])
+        rival_search.main()
+        return capsys.readouterr().out, len(fits)
+
+    return program
+
+
+def test_cells_are_kept_and_the_last_part_writes_the_report(run: Any, tmp_path: Path) -> None:
+    told, fitted = run("--methods", "lora", "--split", "1/2")
+    assert "4 cells are left" in told and fitted == 4
+    assert not (tmp_path / "docs").exists()
+    told, fitted = run("--methods", "lora", "--split", "2/2")
+    assert "lora: rate 0.1, " in told and fitted == 4
+    text = (tmp_path / "docs" / "rivals.md").read_text()
+    assert "2 development subjects (mug-1, robot-1)" in text
+    assert "| 1 | 2 | - | - | - | - | - | - |" in text and text.count("**") == 4
+    cells = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    assert len(cells) == 8
+    assert run("--methods", "lora")[1] == 0
+    assert cells == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+
+
+def cell(text: float | None, image: float | None = 0.5) -> dict[str, Any]:
+    none = {"share": None, "drift": 0.1, "seconds": 2.0}
+    return {"text_alignment": text, "image_alignment": image, **none}
+
+
+def test_the_best_setting_has_the_greatest_sum_on_all_subjects() -> None:
+    low, high, wild = (Setting("lora", RivalConfig(1, rate)) for rate in (0.1, 0.2, 0.3))
+    other = Setting("dreambooth", RivalConfig(1, 0.1))
+    cells = {
+        low: [cell(0.2), cell(0.2)],
+        high: [cell(0.1), cell(0.4)],
+        wild: [cell(0.9), cell(None, None)],
+        other: [cell(0.0), cell(0.0)],
+    }
+    assert best(cells) == {"lora": high, "dreambooth": other}
+    assert merit(cells[high]) == pytest.approx(0.75)
+    assert "| **0.2** | **1** | 0.2500 ± 0.1500 | 0.5000 ± 0.0000 | 0.7500 | - |" in report(
+        cells, ["a", "b"], 4
+    )
+
+
+def test_every_rival_is_searched() -> None:
+    assert {*GRID} == METHODS.keys() - {"cones"}
