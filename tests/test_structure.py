@@ -24,6 +24,7 @@ ORDER = [
     "neurons",
     "neuronfile",
     "summary",
+    "overlap",
     "shutting",
     "photos",
     "pictures",
