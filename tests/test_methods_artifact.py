@@ -265,3 +265,13 @@ def test_prompts_are_checked_for_an_artifact(
 ) -> None:
     generate(backbone, "a robot", steps=1, artifact=artifact)
     assert "names no subject of the neurons; say 'sks robot'" in caplog.text
+
+
+def test_one_token_of_an_artifact_and_of_neurons_is_refused(
+    backbone: Backbone, artifact: TunedWeights
+) -> None:
+    neurons = random_neurons(backbone, SubjectInfo("sks", "mug"), 0.3, seed=0)
+    with pytest.raises(InputError, match="token 'sks': stands for two subjects"):
+        generate(backbone, "a sks robot", artifact=artifact, neurons=neurons)
+    with pytest.raises(InputError, match="token 'sks': stands for two subjects"):
+        replace(artifact, subjects=(ROBOT, SubjectInfo("sks", "mug")))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cones.evaluate import Evaluation, evaluate
     from cones.find import FindConfig, find
     from cones.generate import generate
+    from cones.methods import fit
+    from cones.methods.artifact import load_artifact
     from cones.neuronfile import load, save
     from cones.neurons import ConceptNeurons
     from cones.pictures import Picture, contact_sheet, read_provenance, save_pictures
@@ -53,8 +55,10 @@ __all__ = [
     "contact_sheet",
     "evaluate",
     "find",
+    "fit",
     "generate",
     "load",
+    "load_artifact",
     "load_backbone",
     "read_provenance",
     "save",
@@ -70,6 +74,8 @@ _HOMES = {
     "evaluate": ("Evaluation", "evaluate"),
     "find": ("FindConfig", "find"),
     "generate": ("generate",),
+    "methods": ("fit",),
+    "methods.artifact": ("load_artifact",),
     "neuronfile": ("load", "save"),
     "neurons": ("ConceptNeurons",),
     "pictures": ("Picture", "contact_sheet", "read_provenance", "save_pictures"),

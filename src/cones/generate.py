@@ -117,9 +117,8 @@ def generate(
         _require("seed", seed, 0, MAX_SEED)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
-    distinct(subject for each in sets for subject in each.subjects)
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
-    subjects = [subject for each in parts for subject in each.subjects]
+    subjects = distinct(subject for each in parts for subject in each.subjects)
     for remark in _remarks(backbone, prompts, negative_prompt, subjects):
         log.warning(remark)
     pipeline = _with_solver(backbone)

@@ -72,9 +72,9 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
         f"{template.format(noun)} {place}"
         for template, noun, place in product(TEMPLATES, NOUNS, PLACES)
     ]
-    regular = backbone.encode_prompts(captions).flatten(0, 1).double()
+    regular = backbone.encode_prompts(captions).flatten(0, 1).cpu().double()
     moments = regular.T @ regular
-    moments += RIDGE * moments.diagonal().mean() * torch.eye(len(moments)).to(moments)
+    moments += RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)
     words = []
     for artifact in artifacts:
         with artifact.applied(backbone):  # which checks that it fits
@@ -82,9 +82,11 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
     merged = {}
     for layer, weight in projections(backbone).items():
         name = f"unet.{layer}.weight"
-        own = [artifact.weights[name].to(weight.device).double() for artifact in artifacts]
+        own = [artifact.weights[name].double() for artifact in artifacts]
         outputs = torch.cat([each @ W.T for each, W in zip(words, own, strict=True)])
-        merged[name] = constrained(weight.detach().double(), torch.cat(words), outputs, moments)
+        merged[name] = constrained(
+            weight.detach().cpu().double(), torch.cat(words), outputs, moments
+        )
     return TunedWeights(
         METHOD,
         tuple(subject for artifact in artifacts for subject in artifact.subjects),
@@ -99,7 +101,7 @@ def target_words(backbone: Backbone, subjects: Sequence[SubjectInfo]) -> Tensor:
     """The paper's C: states of the words that name each subject, in its prompt.
 
     Returns:
-        float64 `[words, width]`: "sks" and "robot" of "a photo of a sks robot".
+        float64 `[words, width]`, on the CPU: "sks" and "robot" of "a photo of a sks robot".
     """
     states = []
     for subject in subjects:
@@ -107,7 +109,7 @@ def target_words(backbone: Backbone, subjects: Sequence[SubjectInfo]) -> Tensor:
         ids, words = backbone.padded_ids([prompt])[0].tolist(), backbone.token_ids(subject.token)
         start, count = ids.index(words[0]), len(words) + len(backbone.token_ids(subject.class_noun))
         states.append(text_states(backbone, [prompt], {})[0, start : start + count])
-    return torch.cat(states).detach().double()
+    return torch.cat(states).detach().cpu().double()
 
 
 def constrained(weight: Tensor, words: Tensor, outputs: Tensor, moments: Tensor) -> Tensor:

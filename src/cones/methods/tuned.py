@@ -25,7 +25,7 @@ from cones.backbone import Backbone
 from cones.errors import BaseModelError, BaseModelWarning, ConesError, NeuronFileError
 from cones.files import atomic_write, safetensors_bytes
 from cones.layers import denoiser
-from cones.neurons import BaseInfo, SubjectInfo
+from cones.neurons import BaseInfo, SubjectInfo, distinct
 from cones.shutting import base_fingerprint
 
 FORMAT = "cones-artifact"
@@ -52,6 +52,7 @@ class TunedWeights:
         info: where it comes from (configuration, seed, losses, versions).
 
     Raises:
+        InputError: a token of two subjects.
         ConesError: a value is NaN, or infinite in float16.
     """
 
@@ -65,7 +66,7 @@ class TunedWeights:
 
     def __post_init__(self) -> None:
         vars(self).update(  # the way round `frozen`
-            subjects=tuple(sorted(self.subjects)),
+            subjects=distinct(self.subjects),
             embeddings={token: _half(token, row) for token, row in self.embeddings.items()},
             weights={name: _half(name, value) for name, value in self.weights.items()},
             factors={
