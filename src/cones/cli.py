@@ -15,6 +15,8 @@ from cones.commands.find import find
 from cones.commands.fit import fit
 from cones.commands.generate import generate
 from cones.commands.inspect import inspect
+from cones.commands.precision import precision
+from cones.commands.tune import tune
 from cones.errors import ConesError
 
 
@@ -56,7 +58,7 @@ app = typer.Typer(
     # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
     context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
 )
-for command in (find, fit, generate, inspect, evaluate, demo):
+for command in (find, fit, generate, tune, precision, inspect, evaluate, demo):
     app.command()(command)
 
 

@@ -1,0 +1,111 @@
+"""`cones precision`: the paper's Figure 3, neurons at four precisions side by side."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    NumImages,
+    Precision,
+    Revision,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    waiting,
+)
+from cones.commands.tune import Batch, Files, Folders, Rate, Steps, named_subjects, read_subjects
+
+if TYPE_CHECKING:
+    from cones.evaluate.precision import PrecisionRow
+
+
+def precision(
+    files: Files,
+    images: Folders,
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            "--prompt",
+            help="{} stands for the subjects' words; repeatable",
+            show_default="four built in",
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    num_images: NumImages = 2,
+    seed: Annotated[
+        int, typer.Option(help="of the tuning, and of each prompt's first picture")
+    ] = 0,
+    steps: Steps = 50,
+    rate: Rate = 0.02,
+    batch: Batch = 8,
+    out: Annotated[Path, typer.Option("--out", "--output", help="picture to write")] = Path(
+        "precision.png"
+    ),
+    model: Model = "toybox",
+    mixed_precision: Annotated[
+        Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
+    ] = "no",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tune neurons at four precisions, and draw and measure the same with each."""
+    with waiting(LOADING):
+        from cones.evaluate.precision import PLACES, compare_precisions
+        from cones.files import writable_folder
+        from cones.neuronfile import load
+        from cones.tune import TuneConfig
+
+    config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
+    sets = [load(path) for path in files]
+    neurons = reduce(or_, sets)
+    named = named_subjects(sets, images)
+    writable_folder(out.parent)
+    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    subjects = read_subjects(backbone, named, images)
+    texts, seeds = prompt or PLACES, range(seed, seed + num_images)
+    with progress() as on_step:
+        rows = compare_precisions(
+            backbone, neurons, subjects, texts, seeds, config, on_step=on_step
+        )
+    _save(rows, [f"{text} {number}" for text in texts for number in seeds], out)
+    if as_json:
+        print_json({"file": str(out), "rows": [row.as_dict() for row in rows]})
+    else:
+        _print(rows, out)
+
+
+def _save(rows: "Sequence[PrecisionRow]", columns: Sequence[str], path: Path) -> None:
+    from cones.files import atomic_path
+    from cones.pictures import contact_sheet
+
+    labels = [f"{row.name} {row.nbytes:,} bytes" if row.neurons else row.name for row in rows]
+    with atomic_path(path) as temporary:
+        contact_sheet([row.pictures for row in rows], labels, columns).save(temporary, "PNG")
+
+
+def _print(rows: "Sequence[PrecisionRow]", path: Path) -> None:
+    def shown(mean: float, error: float | None) -> str:
+        return f"{mean:.3f}" + ("" if error is None else f" ± {error:.3f}")
+
+    table = [
+        [
+            row.name,
+            f"{row.nbytes:,}",
+            shown(row.scores.text_alignment, row.scores.text_se),
+            shown(row.scores.image_alignment, row.scores.image_se),
+        ]
+        for row in rows
+    ]
+    print_table(["precision", "bytes", "text alignment", "image alignment"], table)
+    typer.echo(f"look at: {path}")

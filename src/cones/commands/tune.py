@@ -1,0 +1,147 @@
+"""`cones tune`: neuron files of one subject or of several in, one with tuned values out."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    Precision,
+    Revision,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    read_photos,
+    say,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.backbone import Backbone
+    from cones.neurons import ConceptNeurons, SubjectInfo
+    from cones.subject import Subject
+
+Files = Annotated[list[Path], typer.Argument(help="neuron files; several are united first")]
+Folders = Annotated[
+    list[Path],
+    typer.Option(
+        "--images",
+        "--instance_data_dir",
+        help="folder of a subject's photographs; one for each subject, in the files' order",
+    ),
+]
+Steps = Annotated[int, typer.Option(help="of the optimiser")]
+Rate = Annotated[
+    float, typer.Option(help="of the optimiser, in root mean squares of each weight matrix")
+]
+Batch = Annotated[int, typer.Option(help="samples of each subject in a step")]
+
+
+def tune(
+    files: Files,
+    images: Folders,
+    precision: Annotated[
+        Literal["binary", "quaternary", "float16", "float32"],
+        typer.Option(help="of the stored values; binary stores none and mends the choice only"),
+    ] = "float16",
+    steps: Steps = 50,
+    rate: Rate = 0.02,
+    batch: Batch = 8,
+    seed: Annotated[int, typer.Option(help="of everything")] = 0,
+    out: Annotated[Path, typer.Option("--out", "--output", help="neuron file")] = Path(
+        "tuned.cones.safetensors"
+    ),
+    model: Model = "toybox",
+    mixed_precision: Annotated[
+        Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
+    ] = "no",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
+    with waiting(LOADING):
+        from cones.files import writable_folder
+        from cones.neuronfile import load
+        from cones.tune import TuneConfig
+        from cones.tune import tune as tune_neurons
+
+    config = TuneConfig(precision=precision, steps=steps, rate=rate, batch=batch, seed=seed)
+    sets = [load(path) for path in files]
+    neurons = reduce(or_, sets)
+    named = named_subjects(sets, images)
+    writable_folder(out.parent)
+    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    subjects = read_subjects(backbone, named, images)
+    started = time.monotonic()
+    with progress() as on_step:
+        tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
+    tuned.save(out)
+    _print(tuned, out, time.monotonic() - started, as_json)
+
+
+def named_subjects(
+    sets: "Sequence[ConceptNeurons]", folders: Sequence[Path]
+) -> "list[SubjectInfo]":
+    """The subjects of files, in order; refuses folders that cannot be matched with them."""
+    found = list(dict.fromkeys(each for neurons in sets for each in neurons.subjects))
+    if len(folders) != len(found):
+        phrases = ", ".join(f"{each.token} {each.class_noun}" for each in found)
+        raise typer.BadParameter(
+            f"expected an --images for each of {phrases or 'no subject'}, in this order, found "
+            f"{len(folders)}"
+        )
+    return found
+
+
+def read_subjects(
+    backbone: "Backbone", named: "Sequence[SubjectInfo]", folders: Sequence[Path]
+) -> "list[Subject]":
+    """Subjects with their photographs, which lie in the folders in the same order."""
+    from cones.subject import Subject
+
+    subjects = []
+    for each, folder in zip(named, folders, strict=True):
+        photos = read_photos(folder)
+        for note in photos.enlarged(backbone.resolution):
+            say(note)
+        subjects.append(Subject(photos.images, each.class_noun, each.token, photos.notes))
+    return subjects
+
+
+def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:
+    from cones.neuronfile import nbytes
+    from cones.summary import summary
+
+    report, binary = json.loads(tuned.info["report"]), nbytes(replace(tuned, values=None))
+    if as_json:
+        about = {"file": str(path), **summary(tuned), "bytes_binary": binary}
+        print_json({**about, "report": report, "seconds": round(seconds, 1)})
+        return
+    rows = [
+        [
+            f"{each.token} {each.class_noun}: loss on {what}",
+            *(f"{report[when][each.token][key]:.5f}" for when in ("before", "after")),
+        ]
+        for each in tuned.subjects
+        for what, key in (("the subject", "subject"), ("the rest", "prior"))
+    ]
+    print_table(["held-out noise", "before", "after"], rows)
+    typer.echo(
+        f"{len(tuned):,} neurons, strength {tuned.strength:g}, tuned in {seconds:.0f} s\n"
+        f"{path}: {nbytes(tuned):,} bytes, {binary:,} without values\n"
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+    )
