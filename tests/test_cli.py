@@ -66,8 +66,8 @@ def robot(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def of(photos: Path) -> tuple[object, ...]:
-    return "--images", photos, "--class_noun", "robot", "--model", tiny_folder()
+def of(photos: Path, noun: str = "robot") -> tuple[object, ...]:
+    return "--images", photos, "--class_noun", noun, "--model", tiny_folder()
 
 
 # -- find ------------------------------------------------------------------------------------------
@@ -75,8 +75,8 @@ def of(photos: Path) -> tuple[object, ...]:
 
 def test_find_writes_a_neuron_file(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "mug.cones.safetensors"
-    options = ("--class_noun", "mug", "--token", "zwx", "--density", "0.02", "--seed", "3")
-    result = passes("find", *QUICK, *of(photos), *options, "--out", path)
+    options = ("--token", "zwx", "--density", "0.02", "--seed", "3")
+    result = passes("find", *QUICK, *of(photos, "mug"), *options, "--out", path)
     neurons = load(path)
     assert [(s.token, s.class_noun) for s in neurons.subjects] == [("zwx", "mug")]
     assert neurons.density == pytest.approx(0.02, abs=1e-3)
@@ -149,7 +149,6 @@ def test_the_printed_defaults_are_those_of_the_search() -> None:
         ),
         (("--token", "robot"), "token 'robot': is the class noun itself; use a rare single token "),
         (("--token", ""), "token '': expected a word, such as 'robot' or 'sks'"),
-        (("--class_noun", " "), "class noun ' ': expected a word, such as 'robot' or 'sks'"),
     ],
 )
 def test_what_cannot_be_found_is_refused(
@@ -158,6 +157,11 @@ def test_what_cannot_be_found_is_refused(
     line = fails("find", *QUICK, *of(photos), "--out", tmp_path / "x.safetensors", *options)
     assert line.startswith(message)
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_an_empty_class_noun_is_refused(photos: Path, tmp_path: Path) -> None:
+    line = fails("find", *of(photos, " "), "--out", tmp_path)
+    assert line == "class noun ' ': expected a word, such as 'robot' or 'sks'"
 
 
 def test_bad_photographs_are_refused(tmp_path: Path) -> None:

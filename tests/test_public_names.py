@@ -63,7 +63,7 @@ def test_another_name_is_an_attribute_error() -> None:
         cones.found  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["evaluate", "find", "generate", "tune"])
+@pytest.mark.parametrize("name", ["combine", "evaluate", "find", "generate", "tune"])
 @pytest.mark.parametrize(
     "before",
     [

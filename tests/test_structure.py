@@ -39,6 +39,7 @@ ORDER = [
     "prior",
     "objective",
     "find",
+    "combine",
     "tune",
     "attention",
     "methods",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cones.backbone import Backbone
+    from cones.combine import Interference, combine, interference
     from cones.errors import (
         BaseModelError,
         BaseModelWarning,
@@ -47,16 +48,19 @@ __all__ = [
     "Evaluation",
     "FindConfig",
     "InputError",
+    "Interference",
     "NeuronFileError",
     "Picture",
     "Subject",
     "TuneConfig",
     "__version__",
+    "combine",
     "contact_sheet",
     "evaluate",
     "find",
     "fit",
     "generate",
+    "interference",
     "load",
     "load_artifact",
     "load_backbone",
@@ -69,6 +73,7 @@ __all__ = [
 
 _HOMES = {
     "backbone": ("Backbone",),
+    "combine": ("Interference", "combine", "interference"),
     "pretrained": ("load_backbone",),
     "errors": ("BaseModelError", "BaseModelWarning", "ConesError", "InputError", "NeuronFileError"),
     "evaluate": ("Evaluation", "evaluate"),

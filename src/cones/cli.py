@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cones.commands.combine import combine
 from cones.commands.common import messages, say
 from cones.commands.demo import demo
 from cones.commands.evaluate import evaluate
@@ -58,7 +59,7 @@ app = typer.Typer(
     # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
     context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
 )
-for command in (find, fit, generate, tune, precision, inspect, evaluate, demo):
+for command in (find, fit, generate, combine, tune, precision, inspect, evaluate, demo):
     app.command()(command)
 
 

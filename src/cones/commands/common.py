@@ -57,6 +57,7 @@ Strength = Annotated[
 Precision = Literal["no", "bf16", "fp16"]
 
 LOADING = "loading torch and diffusers"
+SUFFIX = ".cones.safetensors"
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -115,6 +116,15 @@ def read_photos(folder: Path) -> "Photos":
         if shown(path) not in said:
             say(f"{shown(path)} was skipped: {reason}")
     return photos
+
+
+def neuron_path(out: Path | None, tokens: Sequence[str]) -> Path:
+    """The neuron file to write, by default TOKEN-TOKEN; no .safetensors at its end: a folder."""
+    words = ["".join(letter for letter in token if letter.isalnum()) for token in tokens]
+    name = ("-".join(filter(None, words)) or "subject") + SUFFIX
+    if out is None:
+        return Path(name)
+    return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
 
 
 def say(text: str) -> None:

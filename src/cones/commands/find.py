@@ -10,13 +10,14 @@ import typer
 
 from cones.commands.common import (
     LOADING,
+    SUFFIX,
     AllowDownload,
     AsJson,
     Device,
-    Images,
     Model,
     Precision,
     Revision,
+    neuron_path,
     open_backbone,
     print_json,
     print_layers,
@@ -31,16 +32,24 @@ if TYPE_CHECKING:
     from cones.find import FindConfig
     from cones.neurons import ConceptNeurons
 
-SUFFIX = ".cones.safetensors"
-
 
 def find(
     context: typer.Context,
-    images: Images,
-    class_noun: Annotated[
-        str, typer.Option("--class_noun", help="what kind of thing the subject is: robot")
+    images: Annotated[
+        list[Path],
+        typer.Option(
+            "--images",
+            "--instance_data_dir",
+            help="folder of the subject's photographs; once more, with a noun and a token, for "
+            "each further subject to be searched with it",
+        ),
     ],
-    token: Annotated[str, typer.Option(help="rare word that prompts call the subject by")] = "sks",
+    class_noun: Annotated[
+        list[str], typer.Option("--class_noun", help="what kind of thing the subject is: robot")
+    ],
+    token: Annotated[
+        list[str], typer.Option("--token", help="rare word that prompts call the subject by")
+    ] = ["sks"],  # noqa: B006  (typer copies it)
     out: Annotated[
         Path | None,
         typer.Option(
@@ -51,6 +60,9 @@ def find(
             show_default=f"TOKEN{SUFFIX}",
         ),
     ] = None,
+    start: Annotated[
+        list[Path], typer.Option("--start", help="neuron file to begin with; several are united")
+    ] = [],  # noqa: B006
     model: Model = "toybox",
     density: Annotated[
         float | None, typer.Option(help="share of the weights to shut", show_default="0.05")
@@ -73,11 +85,11 @@ def find(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="of everything", show_default="0")] = None,
     class_data_dir: Annotated[
-        Path | None,
+        list[Path],
         typer.Option(
             "--class_data_dir", help="images of the class", show_default="the model draws them"
         ),
-    ] = None,
+    ] = [],  # noqa: B006
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the search")
     ] = "no",
@@ -86,41 +98,55 @@ def find(
     allow_download: AllowDownload = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the concept neurons of a subject in its photographs."""
+    """Find the concept neurons of a subject in its photographs, or of several subjects together."""
+    _require_one_of_each(images, class_noun, token, class_data_dir)
     with waiting(LOADING):
+        from cones.combine import combine
         from cones.files import writable_folder
         from cones.find import FindConfig
         from cones.find import find as find_neurons
+        from cones.neuronfile import load
         from cones.subject import Subject
 
     config = _config(FindConfig, context.params)
-    photos = read_photos(images)
-    subject = Subject(photos.images, class_noun, token, photos.notes)
-    class_images = {class_noun: read_photos(class_data_dir).images} if class_data_dir else None
-    path = _output(out, token)
+    photos = [read_photos(folder) for folder in images]
+    subjects = [
+        Subject(each.images, noun, word, each.notes)
+        for each, noun, word in zip(photos, class_noun, token, strict=True)
+    ]
+    class_images = {
+        noun: read_photos(folder).images
+        for noun, folder in zip(class_noun, class_data_dir, strict=False)
+    }
+    begin = combine([load(each) for each in start]) if start else None
+    path = neuron_path(out, token)
     writable_folder(path.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    for note in photos.enlarged(backbone.resolution):
+    for note in [note for each in photos for note in each.enlarged(backbone.resolution)]:
         say(note)
     started = time.monotonic()
     with progress() as on_step:
-        neurons = find_neurons(backbone, subject, config, class_images, on_step)
+        neurons = find_neurons(backbone, subjects, config, class_images, on_step, begin)
     neurons.save(path)
     _print(neurons, path, time.monotonic() - started, as_json)
+
+
+def _require_one_of_each(
+    images: list[Path], nouns: list[str], tokens: list[str], class_data: list[Path]
+) -> None:
+    """Refuses options of several subjects that cannot be matched in order."""
+    found = {"--images": len(images), "--class_noun": len(nouns), "--token": len(tokens)}
+    if class_data:
+        found["--class_data_dir"] = len(class_data)
+    if len({*found.values()}) > 1:
+        told = ", ".join(f"{count} {option}" for option, count in found.items())
+        raise typer.BadParameter(f"{told}: give one of each for each subject, in the same order")
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
     """The configuration, from those options that were given: they have its fields' names."""
     names = {field.name for field in fields(kind)}
     return kind(**{k: v for k, v in given.items() if k in names and v is not None})
-
-
-def _output(out: Path | None, token: str) -> Path:
-    """The neuron file to write; what does not end in .safetensors is a folder."""
-    name = "".join(letter for letter in token if letter.isalnum()) or "subject"
-    if out is None:
-        return Path(name + SUFFIX)
-    return out if out.suffix == ".safetensors" and not out.is_dir() else out / (name + SUFFIX)
 
 
 def _print(neurons: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:
@@ -130,9 +156,10 @@ def _print(neurons: "ConceptNeurons", path: Path, seconds: float, as_json: bool)
     if as_json:
         print_json({"file": str(path), **about, "report": report, "seconds": round(seconds, 1)})
         return
+    subjects = "the subject" if len(neurons.subjects) == 1 else "the subjects"
     rows = [
         [f"loss on {what}", *(f"{report[when][key]:.5f}" for when in ("before", "after"))]
-        for what, key in (("the subject", "subject"), ("the rest", "prior"))
+        for what, key in ((subjects, "subject"), ("the rest", "prior"))
     ]
     print_table(["held-out noise", "before", "after"], rows)
     print_layers(about)

@@ -1,0 +1,196 @@
+"""Several subjects in one model: the union of their neurons, and what each loses in it."""
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import torch
+
+from cones import loss
+from cones.backbone import Backbone
+from cones.errors import BaseModelWarning, InputError
+from cones.neurons import ConceptNeurons, distinct
+from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
+from cones.overlap import PairOverlap, pairwise, words
+from cones.search import OnStep
+from cones.shutting import matching_weights, shut
+from cones.subject import Batch, Examples, Subject, crowd
+
+log = logging.getLogger("cones")
+
+LEAST_KEPT = 0.5  # share of its own gain below which a subject is likely to be lost
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of a subject's gain in the union: its loss on held-out noise, without the prior.
+
+    Attributes:
+        phrase: how prompts name it: "sks robot".
+        base: the loss with nothing shut.
+        alone: with the neurons of its own file.
+        union: with those of all files.
+        clash: where too little is kept, the subjects of the file without which most would be.
+    """
+
+    phrase: str
+    base: float
+    alone: float
+    union: float
+    clash: str | None = None
+
+    @property
+    def share(self) -> float | None:
+        """(base - union) / (base - alone); None if its own neurons gain nothing."""
+        gain = self.base - self.alone
+        return (self.base - self.union) / gain if gain > 0 else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether too little is kept."""
+        return self.share is not None and not self.share >= LEAST_KEPT  # NaN keeps nothing
+
+
+@dataclass(frozen=True)
+class Interference:
+    """How much several sets of neurons get into each other's way.
+
+    Attributes:
+        pairs: what each two sets have in common, against chance.
+        kept: what each photographed subject keeps in the union.
+    """
+
+    pairs: tuple[PairOverlap, ...]
+    kept: tuple[Kept, ...] = ()
+
+    def remarks(self) -> list[str]:
+        """What to do about it, one line each."""
+        found = []
+        for each in self.kept:
+            if each.share is None:
+                found.append(
+                    f"'{each.phrase}': its own neurons do not lower its loss; find them again, or "
+                    "give its own photographs"
+                )
+            elif each.lost:
+                found.append(
+                    f"'{each.phrase}' keeps {each.share:.0%} of what its own neurons gain and "
+                    f"clashes most with '{each.clash}'; search them together with cones find, "
+                    "--images, --class_noun and --token once for each"
+                )
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON types."""
+        return {
+            "pairs": [pair.as_dict() for pair in self.pairs],
+            "kept": [{**vars(each), "share": each.share} for each in self.kept],
+            "remarks": self.remarks(),
+        }
+
+
+def combine(sets: Sequence[ConceptNeurons]) -> ConceptNeurons:
+    """The paper's concatenation: neurons of any of the sets, for the subjects of all.
+
+    Args:
+        sets: of different subjects, found in one base model.
+
+    Raises:
+        InputError: no sets, a token of two subjects, or a neuron tuned to two values.
+        BaseModelError: the sets are of differently shaped models.
+
+    Warns:
+        BaseModelWarning: they are of models of one layout with different weights.
+    """
+    if not sets:
+        raise InputError("neurons: expected at least one set to combine, found none")
+    subjects = distinct(subject for each in sets for subject in each.subjects)
+    if remark := crowd(len(subjects)):
+        log.warning(remark)
+    return reduce(or_, sets)
+
+
+def interference(
+    backbone: Backbone | None,
+    sets: Sequence[ConceptNeurons],
+    subjects: Sequence[Subject] = (),
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Interference:
+    """What to expect of a union before anything is drawn with it.
+
+    Args:
+        backbone: the base model, for the losses; None serves without photographs.
+        sets: of different subjects.
+        subjects: with their photographs, by the tokens of the sets; some or all.
+        seed: of the noise.
+        on_step: called with (stage, done, total, figures) after each subject.
+
+    Raises:
+        InputError: `combine` refuses the sets, a subject's token is of none of them, or it has
+            photographs but no backbone.
+        BaseModelError: the neurons are of a model of another layout.
+
+    Warns:
+        BaseModelWarning: they are of a model of this layout with other weights.
+    """
+    tokens = [each.token for each in distinct(s for each in sets for s in each.subjects)]
+    for subject in subjects:
+        if subject.token not in tokens:
+            known = ", ".join(tokens)
+            raise InputError(
+                f"token {subject.token!r}: no neurons are of it; expected one of {known}"
+            )
+    if not subjects:
+        return Interference(tuple(pairwise(sets)))
+    if backbone is None:
+        raise InputError("backbone: photographs need a model to measure with; give one")
+    check_subjects(backbone, subjects)
+    for each in sets:
+        matching_weights(backbone, each)
+    kept = []
+    for number, subject in enumerate(subjects):
+        kept.append(_kept(backbone, sets, subject, seed))
+        if on_step is not None:
+            on_step("measure", number + 1, len(subjects), {})
+    return Interference(tuple(pairwise(sets)), tuple(kept))
+
+
+def _kept(backbone: Backbone, sets: Sequence[ConceptNeurons], subject: Subject, seed: int) -> Kept:
+    (own,) = (each for each in sets if subject.token in {s.token for s in each.subjects})
+    batches = _held_out(backbone, subject, seed)
+    base, alone, union = (_loss(backbone, batches, each) for each in ([], [own], sets))
+    kept = Kept(subject.phrase, base, alone, union)
+    if not kept.lost:
+        return kept
+    others = [each for each in sets if each is not own]
+    without = [_loss(backbone, batches, [s for s in sets if s is not other]) for other in others]
+    worst = others[int(torch.tensor(without).nan_to_num(math.inf).argmin())]
+    return replace(kept, clash=words(worst))
+
+
+def _held_out(backbone: Backbone, subject: Subject, seed: int) -> list[Batch]:
+    """Batches on noise that no step of a search sees; see `cones.objective`."""
+    examples = Examples.of_subject(backbone, subject)
+    steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
+    generators = [torch.Generator().manual_seed(seed * 2_000_003 + step) for step in steps]
+    return [examples.draw(BATCH, backbone.timesteps, each) for each in generators]
+
+
+@torch.no_grad()
+def _loss(backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNeurons]) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BaseModelWarning)  # `interference` has warned already
+        with shut(backbone, sets) if sets else nullcontext():
+            errors = [
+                loss.squared_error(loss.predict(backbone, batch), loss.target(backbone, batch))
+                for batch in batches
+            ]
+    return torch.cat(errors).mean().item()

@@ -1,0 +1,131 @@
+"""`cones combine`: neuron files of several subjects in, one for all of them out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    SUFFIX,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    Revision,
+    neuron_path,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    read_photos,
+    say,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.combine import Interference, Kept
+    from cones.neurons import ConceptNeurons
+    from cones.overlap import PairOverlap
+    from cones.subject import Subject
+
+
+def combine(
+    files: Annotated[list[Path], typer.Argument(help="neuron files, two or more")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            "--output",
+            "--output_dir",
+            help="neuron file or folder",
+            show_default=f"TOKEN-TOKEN{SUFFIX}",
+        ),
+    ] = None,
+    images: Annotated[
+        list[Path],
+        typer.Option(
+            "--images",
+            "--instance_data_dir",
+            help="folder of a subject's photographs, once for each, in the order of the files: "
+            "measures what each keeps",
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    seed: Annotated[int, typer.Option(min=0, help="of the noise to measure on")] = 0,
+    model: Model = "toybox",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Unite the neurons of several subjects, and tell how much they get into each other's way."""
+    if len(files) < 2:
+        raise typer.BadParameter("give two neuron files or more")
+    with waiting(LOADING):
+        from cones.combine import combine as unite
+        from cones.combine import interference
+        from cones.files import writable_folder
+        from cones.neuronfile import load
+
+    sets = [load(path) for path in files]
+    union = unite(sets)
+    subjects = _subjects(sets, images) if images else []
+    path = neuron_path(out, [subject.token for subject in union.subjects])
+    writable_folder(path.parent)
+    backbone = open_backbone(model, revision, device, allow_download) if subjects else None
+    union.save(path)
+    with progress() as on_step:
+        report = interference(backbone, sets, subjects, seed, on_step)
+    _print(union, path, report, as_json)
+    for remark in report.remarks():
+        say(f"warning: {remark}")
+
+
+def _subjects(sets: "Sequence[ConceptNeurons]", images: Sequence[Path]) -> "list[Subject]":
+    """The subjects of all files with their photographs."""
+    from cones.subject import Subject
+
+    named = [subject for neurons in sets for subject in neurons.subjects]
+    if len(images) != len(named):
+        order = ", ".join(f"{each.token} {each.class_noun}" for each in named)
+        raise typer.BadParameter(
+            f"{len(images)} --images for {len(named)} subjects: give a folder for each, in the "
+            f"order of the files: {order}"
+        )
+    photos = [read_photos(folder) for folder in images]
+    return [
+        Subject(each.images, info.class_noun, info.token, each.notes)
+        for each, info in zip(photos, named, strict=True)
+    ]
+
+
+def _print(union: "ConceptNeurons", path: Path, report: "Interference", as_json: bool) -> None:
+    from cones.summary import summary
+
+    about = summary(union)
+    if as_json:
+        print_json({"file": str(path), **about, **report.as_dict()})
+        return
+    print_table(["pair", "shared", "by chance", "ratio", "z"], [_overlap(p) for p in report.pairs])
+    if report.kept:
+        columns = ["held-out loss", "nothing shut", "own neurons", "all neurons", "kept"]
+        print_table(columns, [_kept(each) for each in report.kept])
+    else:
+        named = ", ".join(f"{s['token']} {s['class_noun']}" for s in about["subjects"])
+        typer.echo(f"to see what each keeps, give the photographs: --images for each of {named}")
+    typer.echo(
+        f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights, "
+        f"strength {about['strength']:g}\n{path}: {about['bytes']:,} bytes"
+    )
+
+
+def _overlap(pair: "PairOverlap") -> list[str]:
+    ratio, z = ("-" if each is None else f"{each:.2f}" for each in (pair.ratio, pair.z))
+    return [f"{pair.first}, {pair.second}", f"{pair.shared:,}", f"{pair.expected:,.0f}", ratio, z]
+
+
+def _kept(each: "Kept") -> list[str]:
+    losses = [f"{loss:.5f}" for loss in (each.base, each.alone, each.union)]
+    return [each.phrase, *losses, "-" if each.share is None else f"{each.share:.0%}"]
