@@ -1,6 +1,5 @@
 """`cones combine`: neuron files of several subjects in, one for all of them out."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,16 +18,15 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
-    read_photos,
     say,
     waiting,
 )
+from cones.commands.tune import named_subjects, read_subjects
 
 if TYPE_CHECKING:
     from cones.combine import Interference, Kept
     from cones.neurons import ConceptNeurons
     from cones.overlap import PairOverlap
-    from cones.subject import Subject
 
 
 def combine(
@@ -71,34 +69,17 @@ def combine(
 
     sets = [load(path) for path in files]
     union = unite(sets)
-    subjects = _subjects(sets, images) if images else []
+    named = named_subjects(sets, images) if images else []
     path = neuron_path(out, [subject.token for subject in union.subjects])
     writable_folder(path.parent)
-    backbone = open_backbone(model, revision, device, allow_download) if subjects else None
+    backbone = open_backbone(model, revision, device, allow_download) if named else None
+    subjects = read_subjects(backbone, named, images) if backbone else []
     union.save(path)
     with progress() as on_step:
         report = interference(backbone, sets, subjects, seed, on_step)
     _print(union, path, report, as_json)
     for remark in report.remarks():
         say(f"warning: {remark}")
-
-
-def _subjects(sets: "Sequence[ConceptNeurons]", images: Sequence[Path]) -> "list[Subject]":
-    """The subjects of all files with their photographs."""
-    from cones.subject import Subject
-
-    named = [subject for neurons in sets for subject in neurons.subjects]
-    if len(images) != len(named):
-        order = ", ".join(f"{each.token} {each.class_noun}" for each in named)
-        raise typer.BadParameter(
-            f"{len(images)} --images for {len(named)} subjects: give a folder for each, in the "
-            f"order of the files: {order}"
-        )
-    photos = [read_photos(folder) for folder in images]
-    return [
-        Subject(each.images, info.class_noun, info.token, each.notes)
-        for each, info in zip(photos, named, strict=True)
-    ]
 
 
 def _print(union: "ConceptNeurons", path: Path, report: "Interference", as_json: bool) -> None:
