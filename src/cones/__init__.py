@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cones.attention import AttentionMaps, attention_maps
     from cones.backbone import Backbone
     from cones.combine import Interference, combine, interference
     from cones.errors import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AttentionMaps",
     "Backbone",
     "BaseModelError",
     "BaseModelWarning",
@@ -54,6 +56,7 @@ __all__ = [
     "Subject",
     "TuneConfig",
     "__version__",
+    "attention_maps",
     "combine",
     "contact_sheet",
     "evaluate",
@@ -72,6 +75,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "attention": ("AttentionMaps", "attention_maps"),
     "backbone": ("Backbone",),
     "combine": ("Interference", "combine", "interference"),
     "pretrained": ("load_backbone",),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cones.commands.attention import attention
 from cones.commands.combine import combine
 from cones.commands.common import messages, say
 from cones.commands.demo import demo
@@ -16,6 +17,7 @@ from cones.commands.find import find
 from cones.commands.fit import fit
 from cones.commands.generate import generate
 from cones.commands.inspect import inspect
+from cones.commands.overlap import overlap
 from cones.commands.precision import precision
 from cones.commands.tune import tune
 from cones.errors import ConesError
@@ -59,7 +61,19 @@ app = typer.Typer(
     # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
     context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
 )
-for command in (find, fit, generate, combine, tune, precision, inspect, evaluate, demo):
+for command in (
+    find,
+    fit,
+    generate,
+    combine,
+    tune,
+    precision,
+    inspect,
+    attention,
+    overlap,
+    evaluate,
+    demo,
+):
     app.command()(command)
 
 

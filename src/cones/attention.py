@@ -1,0 +1,296 @@
+"""Where in the picture each word of a prompt is looked at: maps of the cross-attention."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.generate import generate
+from cones.layers import denoiser, projections
+from cones.neurons import ConceptNeurons
+from cones.photos import square
+from cones.shutting import shut
+
+Neurons = ConceptNeurons | Sequence[ConceptNeurons]
+
+TIMESTEPS = (200, 400, 600)  # of noised photographs: from nearly clean to nearly gone
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """How much each place of a picture attends to each word.
+
+    Attributes:
+        tokens: the prompt's tokens as text, without start, end and padding; mostly whole words.
+        maps: of each token, float32 `[tokens, side, side]` on the CPU: probabilities, whose sum
+            over all tokens, start, end and padding too, is 1 at each place.
+        image: the picture that they belong to.
+    """
+
+    tokens: tuple[str, ...]
+    maps: Tensor
+    image: Image.Image
+
+
+class Recorder:
+    """Running means of cross-attention probabilities, one for each resolution."""
+
+    def __init__(self, pictures: int) -> None:
+        """For the last `pictures` samples of each batch: the second half under guidance."""
+        self.pictures = pictures
+        self._sums: dict[int, Tensor] = {}
+        self._counts: Counter[int] = Counter()
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The resolutions met so far, as sides of square maps, the finest first."""
+        return tuple(sorted(self._sums, reverse=True))
+
+    def add(self, probabilities: Tensor) -> None:
+        """Takes what one layer attends to: `[pictures, heads, positions, tokens]`.
+
+        Raises:
+            InputError: the positions are not those of a square picture.
+        """
+        side = isqrt(probabilities.shape[2])
+        if side**2 != probabilities.shape[2]:
+            raise InputError(
+                "attention maps: expected a square picture, found one of "
+                f"{probabilities.shape[2]} positions; draw with equal height and width"
+            )
+        mean = probabilities.float().mean(1)
+        self._sums[side] = self._sums[side] + mean if side in self._sums else mean
+        self._counts[side] += 1
+
+    def mean(self, side: int) -> Tensor:
+        """The mean over heads, layers of one resolution and calls (the steps).
+
+        Returns:
+            float32 `[pictures, tokens, side, side]` on the CPU, over all tokens, start, end and
+            padding too.
+        """
+        mean = self._sums[side] / self._counts[side]
+        return mean.transpose(1, 2).reshape(self.pictures, -1, side, side).cpu()
+
+
+@contextmanager
+def recording(model: object, pictures: int) -> Iterator[Recorder]:
+    """Records the cross-attention of all that a model computes while the block runs.
+
+    The layers still compute by their own processors, so their output stays bit for bit the same;
+    the probabilities are computed beside it, from the weights of the moment. The processors are
+    put back when the block ends, by an exception too.
+
+    Args:
+        model: a denoiser, a diffusers pipeline or a backbone.
+        pictures: how many samples at the end of each batch are recorded. With classifier-free
+            guidance the batch is twice as large, and its second half has the prompts.
+
+    Raises:
+        InputError: the model has no cross-attention.
+    """
+    recorder = Recorder(pictures)
+    former = {attention: attention.processor for attention in _cross_attentions(model)}
+    try:
+        for attention, processor in former.items():
+            attention.set_processor(_Recording(processor, recorder))
+        yield recorder
+    finally:
+        for attention, processor in former.items():
+            attention.set_processor(processor)
+
+
+class _Recording:
+    """An attention processor: another one, and a recorder beside it."""
+
+    def __init__(self, processor: Any, recorder: Recorder) -> None:
+        self.processor, self.recorder = processor, recorder
+
+    def __call__(
+        self,
+        attention: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        last = slice(-self.recorder.pictures, None)
+        mask = None if attention_mask is None else attention_mask[last]
+        seen = _probabilities(attention, hidden_states[last], encoder_hidden_states[last], mask)
+        self.recorder.add(seen)
+        output: Tensor = self.processor(
+            attention, hidden_states, encoder_hidden_states, attention_mask
+        )
+        return output
+
+
+@torch.no_grad()
+def _probabilities(attention: Any, hidden: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(Q K^T / sqrt(d)), `[n, heads, positions, tokens]`."""
+    if attention.norm_cross:
+        states = attention.norm_encoder_hidden_states(states)
+    query = attention.head_to_batch_dim(attention.to_q(hidden))
+    key = attention.head_to_batch_dim(attention.to_k(states))
+    mask = attention.prepare_attention_mask(mask, states.shape[1], len(states))
+    scores: Tensor = attention.get_attention_scores(query, key, mask)
+    return scores.view(len(states), -1, *scores.shape[1:])
+
+
+def _cross_attentions(model: object) -> list[Any]:
+    """The attention layers in which the picture looks at the text alone."""
+    network = denoiser(model)
+    names = dict.fromkeys(layer.rpartition(".")[0] for layer in projections(network))
+    layers: list[Any] = [network.get_submodule(name) for name in names]
+    found = [layer for layer in layers if getattr(layer, "is_cross_attention", False)]
+    if not found:
+        raise InputError(
+            f"attention maps: {type(network).__name__} has no cross-attention, its text and "
+            "picture attend together; use a model with a UNet, such as Stable Diffusion 1 or 2"
+        )
+    return found
+
+
+@torch.no_grad()
+def resolutions(backbone: Backbone) -> tuple[int, ...]:
+    """The resolutions of a model's cross-attention, as sides of square maps, the finest first.
+
+    Raises:
+        InputError: the model has no cross-attention.
+    """
+    config = backbone.pipeline.unet.config
+    shape = (1, config.in_channels, config.sample_size, config.sample_size)
+    with recording(backbone, 1) as recorder:
+        timestep = torch.zeros(1, dtype=torch.int64, device=backbone.device)
+        noisy = torch.zeros(shape, device=backbone.device)
+        backbone.predict(noisy, timestep, backbone.encode_prompts([""]))
+    return recorder.sides
+
+
+def attention_maps(
+    backbone: Backbone,
+    prompt: str,
+    seed: int = 0,
+    neurons: Neurons | None = None,
+    strength: float | None = None,
+    steps: int = 20,
+    guidance: float = 5.0,
+    resolution: int | None = None,
+) -> AttentionMaps:
+    """Draws a picture, the same as `generate` draws, and tells where each word was looked at.
+
+    Args:
+        backbone: the model.
+        prompt: what to draw.
+        seed: of the noise.
+        neurons: shut for the duration; several sets are united.
+        strength: of the shutting; None for what the neurons recommend.
+        steps: of the solver, over which the maps are means.
+        guidance: weight of classifier-free guidance; only the half with the prompt is recorded.
+        resolution: side of the maps; None for the finest.
+
+    Raises:
+        InputError: the prompt is empty, the model has no cross-attention or none of that
+            resolution, or `generate` refuses.
+        BaseModelError: the neurons are of a model of another layout.
+    """
+    tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
+    with recording(backbone, 1) as recorder:
+        (picture,) = generate(
+            backbone,
+            prompt,
+            [seed],
+            neurons=neurons,
+            strength=strength,
+            steps=steps,
+            guidance=guidance,
+        )
+    return AttentionMaps(tokens, _of_tokens(recorder, side, tokens)[0], picture.image)
+
+
+@torch.no_grad()
+def photo_maps(
+    backbone: Backbone,
+    images: Sequence[Image.Image],
+    prompt: str,
+    neurons: Neurons | None = None,
+    strength: float | None = None,
+    timesteps: Sequence[int] = TIMESTEPS,
+    seed: int = 0,
+    resolution: int | None = None,
+) -> list[AttentionMaps]:
+    """The maps of photographs, to which noise is added: what is where in them is known.
+
+    Args:
+        backbone: the model.
+        images: RGB, of any size; cut to the centre square.
+        prompt: the same for all.
+        neurons: shut for the duration; several sets are united.
+        strength: of the shutting; None for what the neurons recommend.
+        timesteps: at which noise is added; the maps are means over them.
+        seed: of the noise.
+        resolution: side of the maps; None for the finest.
+
+    Returns:
+        The maps of each image, with the square that the model sees.
+
+    Raises:
+        InputError: no image, no or a wrong timestep, an empty prompt, a model without
+            cross-attention or without any of that resolution, or a strength out of range.
+        BaseModelError: the neurons are of a model of another layout.
+    """
+    if not images:
+        raise InputError("images: expected at least one, found none")
+    if not timesteps or not 0 <= min(timesteps) <= max(timesteps) < backbone.timesteps:
+        raise InputError(
+            f"timesteps: expected some of 0 to {backbone.timesteps - 1}, found {list(timesteps)}"
+        )
+    tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
+    latents, _ = backbone.encode_images(images)
+    states = backbone.encode_prompts([prompt])
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    parts = []
+    with nullcontext() if neurons is None else shut(backbone, neurons, strength):
+        for start in range(0, len(images), _BATCH):
+            some, eps = (part[start : start + _BATCH] for part in (latents, noise))
+            with recording(backbone, len(some)) as recorder:
+                for timestep in timesteps:
+                    t = torch.full((len(some),), timestep, device=backbone.device)
+                    noisy = backbone.add_noise(some, eps, t)
+                    backbone.predict(noisy, t, states.expand(len(some), -1, -1))
+            parts.append(_of_tokens(recorder, side, tokens))
+    squares = [square(image, backbone.resolution) for image in images]
+    return [AttentionMaps(tokens, *each) for each in zip(torch.cat(parts), squares, strict=True)]
+
+
+def _tokens(backbone: Backbone, prompt: str) -> tuple[str, ...]:
+    """The text of each token of a prompt that the model reads."""
+    ids = backbone.token_ids(prompt)[: backbone.tokenizer.model_max_length - 2]
+    if not ids:
+        raise InputError(f"prompt {prompt!r}: expected at least one word to map, found none")
+    return tuple(backbone.tokenizer.decode([number]).strip() for number in ids)
+
+
+def _side(backbone: Backbone, resolution: int | None) -> int:
+    """The side of the maps that are asked for."""
+    sides = resolutions(backbone)
+    if resolution not in (None, *sides):
+        known = ", ".join(map(str, sides))
+        raise InputError(
+            f"resolution: expected one that {backbone.name} attends at ({known}), found "
+            f"{resolution}"
+        )
+    return resolution or sides[0]
+
+
+def _of_tokens(recorder: Recorder, side: int, tokens: Sequence[str]) -> Tensor:
+    """The maps of the prompt's own tokens, which stand behind the start's."""
+    return recorder.mean(side)[:, 1 : 1 + len(tokens)]

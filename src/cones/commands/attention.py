@@ -1,0 +1,127 @@
+"""`cones attention`: where each word of a prompt is looked at, before and after shutting."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    Revision,
+    Strength,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    waiting,
+)
+
+if TYPE_CHECKING:
+    from cones.evaluate.localisation import Localisation
+    from cones.neurons import ConceptNeurons
+
+
+def attention(
+    neurons: Annotated[
+        list[Path], typer.Option("--neurons", help="neuron file; several are shut together")
+    ],
+    prompt: Annotated[
+        str, typer.Option(help="{} stands for the subjects' words")
+    ] = "a photo of a {}",
+    seed: Annotated[int, typer.Option(min=0, help="of the picture")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="of the solver")] = 20,
+    guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance")] = 5.0,
+    strength: Strength = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="side of the maps", show_default="the finest")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            "--instance_data_dir",
+            help="folder of the subject's rendered photographs: measures how well its words' maps "
+            "separate it from the rest",
+        ),
+    ] = None,
+    num_images: Annotated[
+        int, typer.Option("--num_images", min=1, help="fresh renders to measure that on")
+    ] = 32,
+    out: Annotated[Path, typer.Option("--out", help="the figure")] = Path("attention.png"),
+    model: Model = "toybox",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Map what each word of a prompt attends to, before and after shutting."""
+    with waiting(LOADING):
+        from cones.attention import attention_maps
+        from cones.commands.figures import attention_figure, save_figure
+        from cones.evaluate.localisation import localise
+        from cones.files import writable_folder
+        from cones.neuronfile import load
+
+    sets = [load(path) for path in neurons]
+    if images is not None and len(sets) > 1:
+        raise typer.BadParameter("--images is of one subject: give one --neurons with it")
+    prompt = _filled(prompt, sets)
+    writable_folder(out.parent)
+    backbone = open_backbone(model, revision, device, allow_download)
+    measured = None
+    if images is not None:
+        with waiting("measuring on fresh renders"):
+            measured = localise(
+                backbone, sets[0], images, num_images, strength, seed=seed, resolution=resolution
+            )
+    rows = {}
+    with progress() as on_step:
+        for label, shut, power in (("before", None, None), ("after", sets, strength)):
+            rows[label] = attention_maps(
+                backbone, prompt, seed, shut, power, steps, guidance, resolution
+            )
+            on_step("draw", len(rows), 2, {})
+    save_figure(attention_figure(rows), out)
+    if as_json:
+        maps = rows["after"]
+        print_json(
+            {
+                "figure": str(out),
+                "prompt": prompt,
+                "seed": seed,
+                "tokens": list(maps.tokens),
+                "resolution": maps.maps.shape[-1],
+                "localisation": [each.as_dict() for each in measured] if measured else None,
+            }
+        )
+        return
+    if measured:
+        _print(measured)
+    typer.echo(out)
+
+
+def _filled(prompt: str, sets: "Sequence[ConceptNeurons]") -> str:
+    """The prompt with the subjects' words for `{}`."""
+    named = [f"{each.token} {each.class_noun}" for neurons in sets for each in neurons.subjects]
+    if "{}" in prompt and not named:
+        raise typer.BadParameter("{} in --prompt stands for a subject: the neurons name none")
+    return prompt.replace("{}", " and a ".join(named))
+
+
+def _print(measured: "Sequence[Localisation]") -> None:
+    columns = ["word", "figure", "before", "after", "gain"]
+    rows = [
+        [each.word, name, *(_cell(*part) for part in (change.before, change.after, change.gain))]
+        for each in measured
+        for name, change in (("AUROC", each.auroc), ("best IoU", each.iou))
+    ]
+    print_table(columns, rows)
+
+
+def _cell(mean: float, error: float | None) -> str:
+    return f"{mean:.3f}" + ("" if error is None else f" ± {error:.3f}")
