@@ -24,6 +24,7 @@ from cones.neurons import SubjectInfo
 from cones.pretrained import load_backbone
 from cones.toybox.captions import RARE_TOKENS, WORDS
 from cones.toybox.data import to_tensor
+from cones.toybox.models import new_clip, new_text_tower
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.world import CLASSES, PLACES, SIZE
@@ -153,6 +154,23 @@ def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be opened as a CLIP") as caught:
         ClipFeatures(tmp_path / "none")
     assert "\n" not in str(caught.value)
+
+
+def test_a_clip_with_convolutions_serves_too(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    new_clip(tokenizer).save_pretrained(tmp_path)
+    features = ClipFeatures(tmp_path)
+    assert features.images([Image.new("RGB", (80, 64))]).shape == (1, 256)
+    assert features.texts(["a robot", "a mug"]).shape == (2, 256)
+
+
+def test_a_model_that_is_no_clip_is_one_line(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    new_text_tower(tokenizer).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="expected a CLIP, found CLIPTextModel"):
+        ClipFeatures(tmp_path)
 
 
 def test_places_and_classes_are_read_from_a_prompt() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPModel
+from transformers import AutoModel, AutoTokenizer
 
 from cones.errors import InputError
 from cones.photos import square
@@ -45,7 +45,8 @@ class ClipFeatures:
         """Opens a CLIP.
 
         Args:
-            model: a folder with a transformers CLIPModel and its tokenizer, or a hub name.
+            model: a folder with a transformers CLIPModel (or VisionTextDualEncoderModel, as
+                toybox-clip is) and its tokenizer, or a hub name.
             device: where to compute.
             batch: pictures or texts at once.
             local_files_only: False lets a hub name be downloaded.
@@ -55,7 +56,7 @@ class ClipFeatures:
         """
         options = {"local_files_only": local_files_only}
         try:
-            self.model = CLIPModel.from_pretrained(
+            self.model = AutoModel.from_pretrained(
                 model, dtype=torch.float32, use_safetensors=True, **options
             )
             self.tokenizer = AutoTokenizer.from_pretrained(model, **options)
@@ -64,6 +65,11 @@ class ClipFeatures:
                 f"{model}: cannot be opened as a CLIP ({' '.join(str(error).split())[:160]}); "
                 "expected a folder with a transformers CLIPModel and its tokenizer"
             ) from error
+        if not hasattr(self.model, "visual_projection"):
+            raise InputError(
+                f"{model}: expected a CLIP, found {type(self.model).__name__}; name the folder of "
+                "a transformers CLIPModel or VisionTextDualEncoderModel"
+            )
         self.model.eval().requires_grad_(False).to(device)
         self.device, self.batch = torch.device(device), batch
         self.preprocess = _preprocessing(model, options, self.model.config.vision_config.image_size)
@@ -73,7 +79,8 @@ class ClipFeatures:
 
         def encode(chunk: Sequence[Image.Image]) -> Any:
             pixels = self.preprocess([image.convert("RGB") for image in chunk])
-            return self.model.get_image_features(pixel_values=pixels.to(self.device))
+            pooled = self.model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+            return self.model.visual_projection(pooled.flatten(1))
 
         return self._encoded(encode, images)
 
@@ -88,7 +95,8 @@ class ClipFeatures:
                 max_length=self.tokenizer.model_max_length,
                 return_tensors="pt",
             )
-            return self.model.get_text_features(**tokens.to(self.device))
+            pooled = self.model.text_model(**tokens.to(self.device)).pooler_output
+            return self.model.text_projection(pooled)
 
         return self._encoded(encode, texts)
 
@@ -96,8 +104,7 @@ class ClipFeatures:
     def _encoded(self, encode: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> Tensor:
         parts = []
         for start in range(0, len(items), self.batch):
-            found = encode(items[start : start + self.batch])
-            vectors = found if isinstance(found, Tensor) else found.pooler_output
+            vectors: Tensor = encode(items[start : start + self.batch])
             parts.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu())
         return torch.cat(parts)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
 from cones.toybox.models import new_scheduler
 
@@ -16,7 +16,7 @@ def export(
     unet: UNet2DConditionModel,
     vae: AutoencoderTiny,
     text_encoder: CLIPTextModel,
-    clip: CLIPModel,
+    clip: VisionTextDualEncoderModel,
     tokenizer: CLIPTokenizer,
 ) -> None:
     """Writes `out/pipeline` and `out/clip` as float16 safetensors."""

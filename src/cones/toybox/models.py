@@ -5,39 +5,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    ResNetConfig,
+    ResNetModel,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+)
 
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.world import SIZE
 
 TEXT_WIDTH = 512
+VISION_WIDTHS = (48, 96, 128)  # of toybox-clip's stages, at 16, 8 and 4 cells a side
 DOWNSAMPLING = 4  # pixels of a latent pixel's side
 
 
-def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """A small CLIP: a text tower of width `TEXT_WIDTH`, a vision tower over 8x8 patches."""
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": TEXT_WIDTH,
-        "intermediate_size": 512,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 8,
-        "max_position_embeddings": MAX_LENGTH,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "projection_dim": 256,
-    }
-    vision = {
-        "hidden_size": 160,
-        "intermediate_size": 640,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 5,
-        "image_size": SIZE,
-        "patch_size": 8,
-        "projection_dim": 256,
-    }
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=256))
+def new_text_tower(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A text tower of width `TEXT_WIDTH`: the diffusion model's, and toybox-clip's at first."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        max_position_embeddings=MAX_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def new_clip(tokenizer: CLIPTokenizer) -> VisionTextDualEncoderModel:
+    """A small CLIP with a ResNet as its vision tower.
+
+    Convolutions with batch normalisation learn the classes within some hundred steps; a vision
+    transformer over patches of 8 knew one in six after half an hour of two cores. The ResNet pools
+    to `[n, width, 1, 1]`, which must be flattened before the projection.
+    """
+    vision = ResNetConfig(
+        embedding_size=32,
+        hidden_sizes=list(VISION_WIDTHS),
+        depths=[2, 2, 1],
+        layer_type="basic",
+        image_size=SIZE,
+        hidden_size=VISION_WIDTHS[-1],  # what VisionTextDualEncoderModel asks for
+    )
+    text = new_text_tower(tokenizer)
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(
+        vision, text.config, projection_dim=256
+    )
+    return VisionTextDualEncoderModel(config, ResNetModel(vision), text)
 
 
 def new_vae(channels: int, latent_channels: int) -> AutoencoderTiny:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel
+from transformers import CLIPTextModel, VisionTextDualEncoderModel
 
 from cones.toybox.data import pictures
 from cones.toybox.export import export
@@ -31,7 +31,7 @@ class Recipe:
     """The stages of one run in one folder.
 
     With `start`, a folder as `export` writes it, its text tower and autoencoder are taken as they
-    are, and toybox-clip and the UNet begin with its weights where they have no checkpoint yet.
+    are, and the UNet begins with its weights where it has no checkpoint yet.
     """
 
     def __init__(
@@ -48,11 +48,10 @@ class Recipe:
             return AutoencoderTiny.from_pretrained(self.start / "pipeline" / "vae").eval()
         return train_vae(self.config["vae"], self.images, self.config["seed"], self.folder)
 
-    def clip(self) -> CLIPModel:
+    def clip(self) -> VisionTextDualEncoderModel:
         """The trained toybox-clip."""
-        config, seed = self.config["clip"], self.config["seed"]
-        start = CLIPModel.from_pretrained(self.start / "clip").float() if self.start else None
-        return train_clip(config, self.images, seed, self.tokenizer, self.folder, start)
+        own = (self.config["clip"], self.images, self.config["seed"], self.tokenizer, self.folder)
+        return train_clip(*own, self.text_encoder())
 
     def text_encoder(self) -> CLIPTextModel:
         """The trained text tower, frozen."""

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import CLIPModel, CLIPTokenizer
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
-from cones.toybox.captions import full_caption
+from cones.toybox.captions import caption, full_caption
 from cones.toybox.data import scene_at, to_tensor
-from cones.toybox.models import new_clip
+from cones.toybox.models import VISION_WIDTHS, new_clip
 from cones.toybox.tokenizer import MAX_LENGTH
-from cones.toybox.training import Average, Loop, set_rate, warm_up_and_decay
-from cones.toybox.world import ACCESSORIES, CLASSES, COLOURS, PATTERNS, PLACES, SIZE, Scene
+from cones.toybox.training import Average, Loop, warm_up_and_decay
+from cones.toybox.world import ACCESSORIES, CLASSES, COLOURS, PATTERNS, PLACES, Scene
+
+PLAIN_SHARE = 0.3
 
 ATTRIBUTES = [
     *(("class", c) for c in CLASSES), *(("place", p) for p in PLACES),
@@ -36,21 +39,25 @@ def attributes(scene: Scene) -> np.ndarray:
     return found
 
 
-PATCH = 8
-_ON_PATCHES = [k for k, (kind, _) in enumerate(ATTRIBUTES) if kind not in ("place", "accessory")]
+CELLS = 8  # a side of the grid of the dense loss: that of the vision tower's second stage
+_ON_CELLS = [k for k, (kind, _) in enumerate(ATTRIBUTES) if kind not in ("place", "accessory")]
 
 
-def patch_attributes(scene: Scene) -> np.ndarray:
-    """Which attributes the thing on each patch has: float32 `[patches, len(_ON_PATCHES)]`."""
-    side = SIZE // PATCH
-    found = np.zeros((side, side, len(ATTRIBUTES)), np.float32)
+def cell_attributes(scene: Scene) -> np.ndarray:
+    """Which attributes the thing on each cell has: float32 `[len(_ON_CELLS), CELLS, CELLS]`."""
+    found = np.zeros((CELLS, CELLS, len(ATTRIBUTES)), np.float32)
     for thing in scene.things:  # the nearest last: it covers the others
         own = np.zeros(len(ATTRIBUTES), np.float32)
         own[_NUMBER["class", thing.noun]] = 1
         for kind in ("main", "second", "pattern"):
             own[_NUMBER[kind, getattr(thing.look, kind)]] = 1
-        found[thing.covers(side)] = own
-    return found.reshape(side * side, -1)[:, _ON_PATCHES]
+        found[thing.covers(CELLS)] = own
+    return found[:, :, _ON_CELLS].transpose(2, 0, 1)
+
+
+def said(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption of either kind: most name looks, some are plain as prompts are."""
+    return (caption if rng.random() < PLAIN_SHARE else full_caption)(scene, rng)
 
 
 def blurred(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -71,77 +78,75 @@ def train_clip(
     seed: int,
     tokenizer: CLIPTokenizer,
     folder: Path,
-    start: CLIPModel | None = None,
-) -> CLIPModel:
-    """Trains toybox-clip, or goes on with it.
+    text_encoder: CLIPTextModel,
+) -> VisionTextDualEncoderModel:
+    """Trains toybox-clip, or goes on with it; its text tower begins with that of stage 1.
 
     The contrastive loss of CLIP, plus two auxiliary losses that shorten the training several
     times: linear layers (dropped afterwards) find all attributes of the picture in its embedding
-    and, from step `dense_from` on, those of the thing on each patch in the patch's state.
+    and those of the thing on each cell in the vision tower's second stage.
     """
     torch.manual_seed(0)
     clip = new_clip(tokenizer)
-    if start is not None:
-        clip.load_state_dict(start.state_dict())
-    probe = torch.nn.Linear(clip.config.projection_dim, len(ATTRIBUTES))
-    dense = torch.nn.Linear(clip.config.vision_config.hidden_size, len(_ON_PATCHES))
-    parameters = [*clip.parameters(), *probe.parameters()]
-    matrices = [p for p in parameters if p.ndim > 1 and p.shape[0] != len(tokenizer)]
-    others = [p for p in parameters if p.ndim <= 1 or p.shape[0] == len(tokenizer)]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=config["rate"],
-        betas=(0.9, 0.98),
+    clip.text_model.load_state_dict(text_encoder.state_dict())
+    heads = nn.ModuleList(
+        [
+            nn.Linear(clip.config.projection_dim, len(ATTRIBUTES)),
+            nn.Conv2d(VISION_WIDTHS[1], len(_ON_CELLS), 1),
+        ]
     )
-    dense_optimizer = torch.optim.AdamW(dense.parameters(), lr=config["rate"])
+    slow = list(clip.text_model.parameters())
+    fast = [p for p in (*clip.parameters(), *heads.parameters()) if all(p is not q for q in slow)]
+    rates = (config["rate"], config["rate"] * config["text_rate"])
+    optimizer = torch.optim.AdamW(
+        [{"params": fast}, {"params": slow}], betas=(0.9, 0.98), weight_decay=0.05, fused=True
+    )
     average = Average(clip, 0.995)
-    state = {
-        "clip": clip, "probe": probe, "dense": dense, "opt": optimizer,
-        "dense_opt": dense_optimizer, "ema": average,
-    }  # fmt: skip
 
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([12, k])
-        with_dense = k >= config["dense_from"]
-        batch = config["dense_batch"] if with_dense else config["batch"]
-        indices = np.sort(rng.choice(len(images), batch, replace=False))
+        indices = np.sort(rng.choice(len(images), config["batch"], replace=False))
         scenes = [scene_at(seed, int(i)) for i in indices]
-        captions = [full_caption(scene, rng) for scene in scenes]
         tokens = tokenizer(
-            captions, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
-        )
-        wanted = torch.from_numpy(np.stack([attributes(scene) for scene in scenes]))
+            [said(scene, rng) for scene in scenes], padding="max_length", truncation=True,
+            max_length=MAX_LENGTH, return_tensors="pt",
+        )  # fmt: skip
         x = blurred(to_tensor(images[indices]), rng)
-        rate = config["rate"] * warm_up_and_decay(k, config["steps"])
-        set_rate(optimizer, rate)
-        set_rate(dense_optimizer, rate)
         with torch.autocast("cpu", torch.bfloat16):
-            out = clip(input_ids=tokens.input_ids, pixel_values=x)
-            guessed = probe(out.vision_model_output.pooler_output)
-            patches = dense(out.vision_model_output.last_hidden_state[:, 1:])
-        logits = out.logits_per_image.float()
+            seen = clip.vision_model(x, output_hidden_states=True)
+            pictures = clip.visual_projection(seen.pooler_output.flatten(1)).float()
+            texts = clip.text_model(tokens.input_ids).pooler_output
+            texts = clip.text_projection(texts).float()
+            named, on_cells = heads[0](pictures), heads[1](seen.hidden_states[2])
+        logits = clip.logit_scale.exp() * F.normalize(pictures) @ F.normalize(texts).T
         target = torch.arange(len(x))
-        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        named = F.binary_cross_entropy_with_logits(guessed.float(), wanted)
-        loss = contrast + 3.0 * named
-        figures = {"contrast": contrast, "named": named}
-        if with_dense:
-            on_patches = torch.from_numpy(np.stack([patch_attributes(scene) for scene in scenes]))
-            seen = F.binary_cross_entropy_with_logits(patches.float(), on_patches)
-            loss = loss + 10.0 * seen
-            figures["seen"] = seen
+        losses = {
+            "contrast": (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2,
+            "named": _distance(named, np.stack([attributes(scene) for scene in scenes])),
+            "seen": _distance(on_cells, np.stack([cell_attributes(scene) for scene in scenes])),
+        }
+        loss = losses["contrast"] + config["named"] * losses["named"] + losses["seen"]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * warm_up_and_decay(k, config["steps"])
         optimizer.zero_grad(set_to_none=True)
-        dense_optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        loss.backward()
+        nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         optimizer.step()
-        dense_optimizer.step()
         with torch.no_grad():
             clip.logit_scale.clamp_(max=4.6052)
         average.update(k)
-        figures["right"] = (logits.argmax(1) == target).float().mean()
-        return {key: value.item() for key, value in figures.items()}
+        right = (logits.argmax(1) == target).float().mean()
+        return {**{key: value.item() for key, value in losses.items()}, "right": right.item()}
 
+    state = {"clip": clip, "heads": heads, "opt": optimizer, "ema": average}
     Loop(folder, "clip", config["steps"], state).run(step)
     average.write()
     return clip.eval()
+
+
+def _distance(logits: Tensor, wanted: np.ndarray) -> Tensor:
+    """Binary cross-entropy, summed over the attributes (dimension 1), else averaged."""
+    every = F.binary_cross_entropy_with_logits(
+        logits.float(), torch.from_numpy(wanted), reduction="none"
+    )
+    return every.sum(1).mean()

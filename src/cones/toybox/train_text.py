@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from cones.toybox.captions import caption, full_caption
 from cones.toybox.data import scene_at
-from cones.toybox.models import TEXT_WIDTH, new_clip
+from cones.toybox.models import TEXT_WIDTH, new_text_tower
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate, warm_up_and_decay
 
@@ -32,7 +32,7 @@ def train_text(
 ) -> CLIPTextModel:
     """Trains the text tower, or goes on with it. Returns it frozen."""
     torch.manual_seed(0)
-    tower = CLIPTextModel(new_clip(tokenizer).config.text_config)
+    tower = new_text_tower(tokenizer)
     embedding = tower.get_input_embeddings()
     torch.nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
     words = len(tokenizer)

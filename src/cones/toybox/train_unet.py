@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from cones.toybox.captions import caption
@@ -16,7 +18,7 @@ from cones.toybox.data import scene_at, to_tensor
 from cones.toybox.models import new_scheduler, new_unet
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate
-from cones.toybox.world import Scene
+from cones.toybox.world import CLASSES, Scene
 
 
 @torch.no_grad()
@@ -53,6 +55,47 @@ def emphasis(scene: Scene, cells: int, weight: float) -> np.ndarray:
     return found
 
 
+def class_map(scene: Scene, cells: int) -> np.ndarray:
+    """What stands on each latent pixel, int64 `[cells, cells]`: 0 nothing, 1 + a class's number."""
+    found = np.zeros((cells, cells), np.int64)
+    for thing in scene.things:  # the nearest last: it covers the others
+        found[thing.covers(cells)] = 1 + CLASSES.index(thing.noun)
+    return found
+
+
+class ClassHeads(nn.Module):
+    """Linear layers that read the class on each latent pixel from the UNet's states on its way up.
+
+    Through heavy noise only the caption tells what will stand somewhere, and the denoising loss
+    gains little by it, so that words find their shapes late. Asked for the class outright, the
+    cross-attention learns it several times sooner. The layers are dropped after the training.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        """Listens to all levels on the way up but the last."""
+        super().__init__()
+        widths = unet.config.block_out_channels[:0:-1]
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, 1 + len(CLASSES), 1))
+            for width in widths
+        )
+        self._states: list[Tensor] = []
+        for block, _ in zip(unet.up_blocks, widths, strict=False):
+            block.register_forward_hook(lambda _, __, states: self._states.append(states))
+
+    def forward(self, classes: Tensor, weights: Tensor) -> Tensor:
+        """The cross-entropy of the UNet's last pass against `classes`, weighted, both `[n, h, w]`.
+
+        Averaged over the levels.
+        """
+        losses = []
+        for layer, states in zip(self.layers, self._states, strict=True):
+            logits = F.interpolate(layer(states.float()), classes.shape[1:])
+            losses.append((weights * F.cross_entropy(logits, classes, reduction="none")).mean())
+        self._states.clear()
+        return torch.stack(losses).mean()
+
+
 def train_unet(
     config: dict[str, Any],
     images: np.ndarray,
@@ -76,8 +119,13 @@ def train_unet(
     if start is not None:
         unet.load_state_dict(start.float().state_dict())
     unet.set_attn_processor(AttnProcessor())  # on a CPU faster than SDPA, whose backward is slow
+    heads = ClassHeads(unet)
     optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=own["rate"], betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        [*unet.parameters(), *heads.parameters()],
+        lr=own["rate"],
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        fused=True,
     )
     average = Average(unet, own["ema"])
     schedule = new_scheduler()
@@ -113,17 +161,22 @@ def train_unet(
             with torch.no_grad():
                 states = text_encoder(tokens.input_ids).last_hidden_state
             guess = unet(a * x + s * noise, t, states).sample
-        weights = np.stack([emphasis(scenes[i], x.shape[-1], own["emphasis"]) for i in indices])
+        cells = x.shape[-1]
+        found = np.stack([emphasis(scenes[i], cells, own["emphasis"]) for i in indices])
+        weights = torch.from_numpy(found / found.mean())
+        classes = torch.from_numpy(np.stack([class_map(scenes[i], cells) for i in indices]))
         error = (guess.float() - (a * noise - s * x)).square().mean(1)
-        loss = (torch.from_numpy(weights / weights.mean()) * error).mean()
+        named = heads(classes, weights)
+        loss = (weights * error).mean() + own["name"] * named
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         average.update(k)
-        return {"loss": loss.item(), "plain": error.mean().item(), "norm": norm.item()}
+        figures = {"loss": loss, "plain": error.mean(), "named": named, "norm": norm}
+        return {key: value.item() for key, value in figures.items()}
 
-    state = {"unet": unet, "opt": optimizer, "ema": average}
+    state = {"unet": unet, "heads": heads, "opt": optimizer, "ema": average}
     Loop(folder, "unet", total, state).run(step)
     average.write()
     unet.set_default_attn_processor()
