@@ -177,7 +177,9 @@ def test_the_kept_share_and_what_is_said_of_it() -> None:
     assert fine.share == pytest.approx(0.6) and not fine.lost
     assert poor.share == pytest.approx(0.2) and poor.lost
     assert idle.share is None and not idle.lost
-    assert Kept("zwx mug", 1.0, 0.5, float("nan")).lost
+    for union in (1.5, float("nan")):
+        (line,) = Interference((), (Kept("zwx mug", 1.0, 0.5, union, "sks robot"),)).remarks()
+        assert line.startswith("'zwx mug' keeps 0% of")
     assert Interference((), (fine, poor, idle)).remarks() == [
         "'zwx mug' keeps 20% of what its own neurons gain and clashes most with 'sks robot'; "
         "search them together with cones find, --images, --class_noun and --token once for each",
