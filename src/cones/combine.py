@@ -81,8 +81,8 @@ class Interference:
                 )
             elif each.lost:
                 found.append(
-                    f"'{each.phrase}' keeps {max(0, each.share):.0%} of what its own neurons gain and "
-                    f"clashes most with '{each.clash}'; search them together with cones find, "
+                    f"'{each.phrase}' keeps {max(0, each.share):.0%} of what its own neurons gain "
+                    f"and clashes most with '{each.clash}'; search them together with cones find, "
                     "--images, --class_noun and --token once for each"
                 )
         return found
