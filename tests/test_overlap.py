@@ -3,13 +3,17 @@
 import json
 import math
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner, Result
 
+from cones.cli import app
 from cones.errors import BaseModelError, InputError
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.overlap import compared_with_joint, grouped, pairwise
@@ -119,3 +123,76 @@ def test_other_base_models_are_refused(compare: Any) -> None:
     other = ConceptNeurons({KEY: (3, 5)}, {KEY: np.array([0])})
     with pytest.raises(BaseModelError, match="the neurons are of different base models"):
         compare(make([1]), other)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(each) for each in ("overlap", *arguments)])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    paths = tmp_path / "robot.cones.safetensors", tmp_path / "mug", tmp_path / "joint"
+    make(range(4), range(3), ROBOT).save(paths[0])
+    make(range(2, 6), [2], MUG).save(paths[1])
+    make([2, 3], [9], ROBOT, MUG).save(paths[2])
+    return paths
+
+
+def test_the_command_prints_and_draws(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    robot, mug, joint = files
+    result = run(robot, mug, "--joint", joint, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "shared by chance over chance z jaccard"
+    assert lines[1].startswith("sks robot | zwx mug 3 1.6 1.84 ")
+    assert lines[2].startswith("union | joint 2 ")
+    assert lines[3] == (
+        "of the joint search's neurons 66.7% are in the union (by chance 43.3%), of the union's "
+        "22.2% in the joint search's (by chance 14.4%)"
+    )
+    assert lines[4] == str(tmp_path / "overlap.png")
+    with Image.open(tmp_path / "overlap.png") as figure:
+        assert figure.format == "PNG"
+
+
+def test_the_command_tells_machines_every_layer(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    figure = tmp_path / "new" / "figure.png"
+    about = json.loads(run(*files[:2], "--out", figure, "--json").stdout)
+    assert about["figure"] == str(figure) and figure.is_file()
+    (pair,) = about["pairs"]
+    assert (pair["first"], pair["second"], pair["shared"]) == ("sks robot", "zwx mug", 3)
+    assert {layer: told["shared"] for layer, told in pair["layers"].items()} == {KEY: 2, VALUE: 1}
+    assert pair["expected"] == pytest.approx(4 * 4 / 12 + 3 * 1 / 10)
+    assert list(about["groups"]) == ["down_blocks.0", "mid_block"] and about["joint"] is None
+
+
+def test_sets_of_one_subject_go_by_their_files(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    make([], [], ROBOT).save(tmp_path / "none")
+    result = run(files[0], tmp_path / "none", "--out", tmp_path / "figure.png")
+    assert result.exit_code == 0, result.output
+    row = " ".join(result.stdout.splitlines()[1].split())
+    assert row == "sks robot (robot) | sks robot (none) 0 0.0 - - 0.0000"
+
+
+def test_wrong_usage_is_one_line(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    ConceptNeurons({KEY: (3, 5)}, {KEY: np.array([0])}).save(other)
+    figure = tmp_path / "figure.png"
+    for arguments, status, message in (
+        (files[:1], 2, "expected two neuron files or more, found one"),
+        ((), 2, "Missing argument"),
+        ((files[0], other), 1, "the neurons are of different base models"),
+        ((*files[:2], "--joint", other), 1, "the neurons are of different base models"),
+        ((files[0], tmp_path / "nowhere"), 1, "nowhere"),
+    ):
+        result = run(*arguments, "--out", figure)
+        assert result.exit_code == status, result.output
+        assert message in result.stderr.splitlines()[-1]
+        assert not figure.exists()

@@ -52,7 +52,9 @@ def attention(
     num_images: Annotated[
         int, typer.Option("--num_images", min=1, help="fresh renders to measure that on")
     ] = 32,
-    out: Annotated[Path, typer.Option("--out", help="the figure")] = Path("attention.png"),
+    out: Annotated[Path, typer.Option("--out", help="the figure, or its folder")] = Path(
+        "attention.png"
+    ),
     model: Model = "toybox",
     device: Device = None,
     revision: Revision = None,
@@ -71,6 +73,7 @@ def attention(
     if images is not None and len(sets) > 1:
         raise typer.BadParameter("--images is of one subject: give one --neurons with it")
     prompt = _filled(prompt, sets)
+    out = out / "attention.png" if out.is_dir() else out
     writable_folder(out.parent)
     backbone = open_backbone(model, revision, device, allow_download)
     measured = None

@@ -22,7 +22,9 @@ def overlap(
             "--joint", help="neuron file of a joint search, to compare with the files' union"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="the figure")] = Path("overlap.png"),
+    out: Annotated[Path, typer.Option("--out", help="the figure, or its folder")] = Path(
+        "overlap.png"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Count what neurons of several subjects share, against chance."""
@@ -33,6 +35,7 @@ def overlap(
         from cones.neuronfile import load
         from cones.overlap import compared_with_joint, grouped, pairwise, words
 
+    out = out / "overlap.png" if out.is_dir() else out
     sets = [load(path) for path in files]
     names = _distinct([words(neurons) for neurons in sets], files)
     pairs = pairwise(sets, names)
