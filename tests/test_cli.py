@@ -255,7 +255,7 @@ def test_prompts_come_from_a_file(robot: Path, tmp_path: Path) -> None:
 
 def test_several_neuron_files_are_shut_together(robot: Path, photos: Path, tmp_path: Path) -> None:
     mug = tmp_path / "mug.cones.safetensors"
-    passes("find", *QUICK, *of(photos), "--class_noun", "mug", "--token", "zwx", "--out", mug)
+    passes("find", *QUICK, *of(photos, "mug"), "--token", "zwx", "--out", mug)
     pictures = drawn("--neurons", robot, "--neurons", mug, "--out", tmp_path / "out")
     assert pictures[0]["prompt"] == "a photo of a sks robot and a zwx mug"
     assert pictures[0]["neurons"] == f"{file_hash(robot)} {file_hash(mug)}"

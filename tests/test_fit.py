@@ -138,7 +138,7 @@ def test_what_cannot_be_fitted_is_one_line(photos: Path, tmp_path: Path) -> None
 
 def test_wrong_usage_is_one_line(photos: Path) -> None:
     quick: tuple[Any, ...] = ("fit", *of(photos))
-    assert "found 2, 2 and 1" in misused(
+    assert "2 --images, 2 --class_noun, 1 --token: give one of each" in misused(
         *quick, "--method", "lora", "--images", photos, "--class_noun", "mug"
     )
     assert "--rank is no option of --method cones; leave it out" in misused(

@@ -117,6 +117,8 @@ def find(
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_subjects(backbone, subjects)
     check_density(config.density * len(subjects))
+    if start is not None:
+        _check_start(backbone, start, config)
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step)
     if remark := crowd(len(subjects)):
         log.warning(remark)
@@ -141,6 +143,14 @@ def find(
     )
 
 
+def _check_start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) -> None:
+    if config.algorithm != "mask-in-loop":
+        raise InputError(
+            f"start: only mask-in-loop begins with neurons, found {config.algorithm}; leave one out"
+        )
+    matching_weights(backbone, start)
+
+
 def _search(
     objective: ImplantingLoss,
     config: FindConfig,
@@ -150,17 +160,12 @@ def _search(
     subjects = len(objective.subjects)
     count = max(1, round(config.density * subjects * len(objective.theta)))
     steps = Steps(objective, config.steps * subjects, on_step)
-    if start is not None and config.algorithm != "mask-in-loop":
-        raise InputError(
-            f"start: only mask-in-loop begins with neurons, found {config.algorithm}; leave one out"
-        )
     if config.algorithm == "one-pass":
         return search.one_pass(objective, count, steps)
     if config.algorithm == "paper":
         return search.paper(objective, count, steps, config.rho)
     begun = None
     if start is not None:
-        matching_weights(objective.backbone, start)
         begun = laid(start.indices, objective.shapes).to(objective.theta.device)
     return search.mask_in_the_loop(
         objective, count, steps, config.rate, config.strength_in_loop, begun

@@ -13,15 +13,15 @@ from cones.commands.common import (
     Device,
     Model,
     Revision,
-    neuron_path,
     open_backbone,
+    output_path,
     print_json,
     print_table,
     progress,
     say,
     waiting,
 )
-from cones.commands.tune import named_subjects, read_subjects
+from cones.commands.subjects import say_what_is_small, subjects_of
 
 if TYPE_CHECKING:
     from cones.combine import Interference, Kept
@@ -69,12 +69,14 @@ def combine(
 
     sets = [load(path) for path in files]
     union = unite(sets)
-    named = named_subjects(sets, images) if images else []
-    path = neuron_path(out, [subject.token for subject in union.subjects])
+    subjects, photos = subjects_of(sets, images) if images else ([], [])
+    path = output_path(out, [subject.token for subject in union.subjects])
     writable_folder(path.parent)
-    backbone = open_backbone(model, revision, device, allow_download) if named else None
-    subjects = read_subjects(backbone, named, images) if backbone else []
     union.save(path)
+    backbone = None
+    if subjects:
+        backbone = open_backbone(model, revision, device, allow_download)
+        say_what_is_small(photos, backbone)
     with progress() as on_step:
         report = interference(backbone, sets, subjects, seed, on_step)
     _print(union, path, report, as_json)

@@ -118,10 +118,10 @@ def read_photos(folder: Path) -> "Photos":
     return photos
 
 
-def neuron_path(out: Path | None, tokens: Sequence[str]) -> Path:
-    """The neuron file to write, by default TOKEN-TOKEN; no .safetensors at its end: a folder."""
+def output_path(out: Path | None, tokens: Sequence[str], suffix: str = SUFFIX) -> Path:
+    """The file to write, by default TOKEN-TOKEN; what does not end in .safetensors is a folder."""
     words = ["".join(letter for letter in token if letter.isalnum()) for token in tokens]
-    name = ("-".join(filter(None, words)) or "subject") + SUFFIX
+    name = ("-".join(filter(None, words)) or "subject") + suffix
     if out is None:
         return Path(name)
     return out if out.suffix == ".safetensors" and not out.is_dir() else out / name

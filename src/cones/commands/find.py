@@ -17,16 +17,16 @@ from cones.commands.common import (
     Model,
     Precision,
     Revision,
-    neuron_path,
     open_backbone,
+    output_path,
     print_json,
     print_layers,
     print_table,
     progress,
     read_photos,
-    say,
     waiting,
 )
+from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
     from cones.find import FindConfig
@@ -99,48 +99,33 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Find the concept neurons of a subject in its photographs, or of several subjects together."""
-    _require_one_of_each(images, class_noun, token, class_data_dir)
+    given = {"--images": len(images), "--class_noun": len(class_noun), "--token": len(token)}
+    if class_data_dir:
+        given["--class_data_dir"] = len(class_data_dir)
+    require_one_of_each(given)
     with waiting(LOADING):
         from cones.combine import combine
         from cones.files import writable_folder
         from cones.find import FindConfig
         from cones.find import find as find_neurons
         from cones.neuronfile import load
-        from cones.subject import Subject
 
     config = _config(FindConfig, context.params)
-    photos = [read_photos(folder) for folder in images]
-    subjects = [
-        Subject(each.images, noun, word, each.notes)
-        for each, noun, word in zip(photos, class_noun, token, strict=True)
-    ]
+    subjects, photos = read_subjects(images, class_noun, token)
     class_images = {
         noun: read_photos(folder).images
         for noun, folder in zip(class_noun, class_data_dir, strict=False)
     }
     begin = combine([load(each) for each in start]) if start else None
-    path = neuron_path(out, token)
+    path = output_path(out, token)
     writable_folder(path.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    for note in [note for each in photos for note in each.enlarged(backbone.resolution)]:
-        say(note)
+    say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:
         neurons = find_neurons(backbone, subjects, config, class_images, on_step, begin)
     neurons.save(path)
     _print(neurons, path, time.monotonic() - started, as_json)
-
-
-def _require_one_of_each(
-    images: list[Path], nouns: list[str], tokens: list[str], class_data: list[Path]
-) -> None:
-    """Refuses options of several subjects that cannot be matched in order."""
-    found = {"--images": len(images), "--class_noun": len(nouns), "--token": len(tokens)}
-    if class_data:
-        found["--class_data_dir"] = len(class_data)
-    if len({*found.values()}) > 1:
-        told = ", ".join(f"{count} {option}" for option, count in found.items())
-        raise typer.BadParameter(f"{told}: give one of each for each subject, in the same order")
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":

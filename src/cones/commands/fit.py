@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,13 +17,13 @@ from cones.commands.common import (
     Precision,
     Revision,
     open_backbone,
+    output_path,
     print_json,
     print_table,
     progress,
-    read_photos,
-    say,
     waiting,
 )
+from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
     from cones.generate import Artifact
@@ -92,27 +91,19 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit subjects with Cones or one of its rivals, to compare them."""
-    if not len(images) == len(class_noun) == len(token):
-        raise typer.BadParameter(
-            "expected an --images, a --class_noun and a --token for each subject, found "
-            f"{len(images)}, {len(class_noun)} and {len(token)}"
-        )
+    require_one_of_each(
+        {"--images": len(images), "--class_noun": len(class_noun), "--token": len(token)}
+    )
     with waiting(LOADING):
         from cones.files import writable_folder
         from cones.methods import METHODS
-        from cones.subject import Subject
 
     config = _config(method, METHODS[method].defaults, context.params)
-    photos = [read_photos(folder) for folder in images]
-    subjects = [
-        Subject(each.images, noun, word, each.notes)
-        for each, noun, word in zip(photos, class_noun, token, strict=True)
-    ]
-    path = _output(out, token, method)
+    subjects, photos = read_subjects(images, class_noun, token)
+    path = output_path(out, token, f".{method}.safetensors")
     writable_folder(path.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    for note in [note for each in photos for note in each.enlarged(backbone.resolution)]:
-        say(note)
+    say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:
         artifact = METHODS[method].fit(backbone, subjects, config, on_step=on_step)
@@ -126,15 +117,6 @@ def _config(method: str, defaults: Any, given: dict[str, Any]) -> Any:
     for name in changes.keys() - {field.name for field in fields(defaults)}:
         raise typer.BadParameter(f"--{name} is no option of --method {method}; leave it out")
     return replace(defaults, **changes)
-
-
-def _output(out: Path | None, tokens: Sequence[str], method: str) -> Path:
-    """The artifact file to write; what does not end in .safetensors is a folder."""
-    words = ["".join(letter for letter in token if letter.isalnum()) for token in tokens]
-    name = f"{'-'.join(filter(None, words)) or 'subject'}.{method}.safetensors"
-    if out is None:
-        return Path(name)
-    return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
 
 
 def _print(artifact: "Artifact", path: Path, seconds: float, as_json: bool) -> None:

@@ -1,8 +1,6 @@
 """`cones precision`: the paper's Figure 3, neurons at four precisions side by side."""
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +21,8 @@ from cones.commands.common import (
     progress,
     waiting,
 )
-from cones.commands.tune import Batch, Files, Folders, Rate, Steps, named_subjects, read_subjects
+from cones.commands.subjects import say_what_is_small, subjects_of
+from cones.commands.tune import Batch, Files, Folders, Rate, Steps
 
 if TYPE_CHECKING:
     from cones.evaluate.precision import PrecisionRow
@@ -61,6 +60,7 @@ def precision(
 ) -> None:
     """Tune neurons at four precisions, and draw and measure the same with each."""
     with waiting(LOADING):
+        from cones.combine import combine
         from cones.evaluate.precision import PLACES, compare_precisions
         from cones.files import writable_folder
         from cones.neuronfile import load
@@ -68,11 +68,11 @@ def precision(
 
     config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
     sets = [load(path) for path in files]
-    neurons = reduce(or_, sets)
-    named = named_subjects(sets, images)
+    neurons = combine(sets)
+    subjects, photos = subjects_of(sets, images)
     writable_folder(out.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    subjects = read_subjects(backbone, named, images)
+    say_what_is_small(photos, backbone)
     texts, seeds = prompt or PLACES, range(seed, seed + num_images)
     with progress() as on_step:
         rows = compare_precisions(

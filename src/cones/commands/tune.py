@@ -2,10 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,15 +20,12 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
-    read_photos,
-    say,
     waiting,
 )
+from cones.commands.subjects import say_what_is_small, subjects_of
 
 if TYPE_CHECKING:
-    from cones.backbone import Backbone
-    from cones.neurons import ConceptNeurons, SubjectInfo
-    from cones.subject import Subject
+    from cones.neurons import ConceptNeurons
 
 Files = Annotated[list[Path], typer.Argument(help="neuron files; several are united first")]
 Folders = Annotated[
@@ -74,6 +68,7 @@ def tune(
 ) -> None:
     """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
     with waiting(LOADING):
+        from cones.combine import combine
         from cones.files import writable_folder
         from cones.neuronfile import load
         from cones.tune import TuneConfig
@@ -81,45 +76,16 @@ def tune(
 
     config = TuneConfig(precision=precision, steps=steps, rate=rate, batch=batch, seed=seed)
     sets = [load(path) for path in files]
-    neurons = reduce(or_, sets)
-    named = named_subjects(sets, images)
+    neurons = combine(sets)
+    subjects, photos = subjects_of(sets, images)
     writable_folder(out.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    subjects = read_subjects(backbone, named, images)
+    say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:
         tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
     tuned.save(out)
     _print(tuned, out, time.monotonic() - started, as_json)
-
-
-def named_subjects(
-    sets: "Sequence[ConceptNeurons]", folders: Sequence[Path]
-) -> "list[SubjectInfo]":
-    """The subjects of files, in order; refuses folders that cannot be matched with them."""
-    found = list(dict.fromkeys(each for neurons in sets for each in neurons.subjects))
-    if len(folders) != len(found):
-        phrases = ", ".join(f"{each.token} {each.class_noun}" for each in found)
-        raise typer.BadParameter(
-            f"expected an --images for each of {phrases or 'no subject'}, in this order, found "
-            f"{len(folders)}"
-        )
-    return found
-
-
-def read_subjects(
-    backbone: "Backbone", named: "Sequence[SubjectInfo]", folders: Sequence[Path]
-) -> "list[Subject]":
-    """Subjects with their photographs, which lie in the folders in the same order."""
-    from cones.subject import Subject
-
-    subjects = []
-    for each, folder in zip(named, folders, strict=True):
-        photos = read_photos(folder)
-        for note in photos.enlarged(backbone.resolution):
-            say(note)
-        subjects.append(Subject(photos.images, each.class_noun, each.token, photos.notes))
-    return subjects
 
 
 def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:
