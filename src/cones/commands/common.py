@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from cones.errors import BaseModelWarning
 
@@ -177,7 +177,7 @@ def progress() -> Iterator[OnStep]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),  # else it is cut first
         TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[figures]}"),
     )
@@ -193,7 +193,7 @@ def progress() -> Iterator[OnStep]:
             tasks[stage] = bars.add_task(stage, pace="", figures=""), latest
         task, began = tasks[stage]
         latest = time.monotonic()
-        shown = "  ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+        shown = "  ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
         pace = _pace(done, total, latest - began)
         bars.update(task, completed=done, total=total, pace=pace, figures=shown)
 

@@ -55,6 +55,16 @@ def cell_attributes(scene: Scene) -> np.ndarray:
     return found[:, :, _ON_CELLS].transpose(2, 0, 1)
 
 
+PROBES = [*(f"a photo of a {noun}" for noun in CLASSES), *PLACES.values()]
+
+
+def probed(scene: Scene) -> np.ndarray:
+    """Which of `PROBES` tell of a scene: float32 `[len(PROBES)]`, each kind's shares sum to 1."""
+    classes = np.array([noun in {thing.noun for thing in scene.things} for noun in CLASSES])
+    places = np.array([place == scene.place for place in PLACES])
+    return np.concatenate([classes / classes.sum(), places]).astype(np.float32)
+
+
 def said(scene: Scene, rng: np.random.Generator) -> str:
     """A caption of either kind: most name looks, some are plain as prompts are."""
     return (caption if rng.random() < PLAIN_SHARE else full_caption)(scene, rng)
@@ -82,9 +92,10 @@ def train_clip(
 ) -> VisionTextDualEncoderModel:
     """Trains toybox-clip, or goes on with it; its text tower begins with that of stage 1.
 
-    The contrastive loss of CLIP, plus two auxiliary losses that shorten the training several
+    The contrastive loss of CLIP, plus three auxiliary losses that shorten the training several
     times: linear layers (dropped afterwards) find all attributes of the picture in its embedding
-    and those of the thing on each cell in the vision tower's second stage.
+    and those of the thing on each cell in the vision tower's second stage; and among the plainest
+    prompts of all classes and places a picture must be nearest to its own.
     """
     torch.manual_seed(0)
     clip = new_clip(tokenizer)
@@ -102,6 +113,7 @@ def train_clip(
         [{"params": fast}, {"params": slow}], betas=(0.9, 0.98), weight_decay=0.05, fused=True
     )
     average = Average(clip, 0.995)
+    plainest = tokenizer(PROBES, padding="max_length", max_length=MAX_LENGTH, return_tensors="pt")
 
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([12, k])
@@ -115,21 +127,24 @@ def train_clip(
         with torch.autocast("cpu", torch.bfloat16):
             seen = clip.vision_model(x, output_hidden_states=True)
             pictures = clip.visual_projection(seen.pooler_output.flatten(1)).float()
-            texts = clip.text_model(tokens.input_ids).pooler_output
-            texts = clip.text_projection(texts).float()
+            ids = torch.cat([tokens.input_ids, plainest.input_ids])
+            texts = clip.text_projection(clip.text_model(ids).pooler_output).float()
             named, on_cells = heads[0](pictures), heads[1](seen.hidden_states[2])
-        logits = clip.logit_scale.exp() * F.normalize(pictures) @ F.normalize(texts).T
+        every = clip.logit_scale.exp() * F.normalize(pictures) @ F.normalize(texts).T
+        logits, probes = every[:, : len(x)], every[:, len(x) :]
         target = torch.arange(len(x))
         losses = {
             "contrast": (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2,
             "named": _distance(named, np.stack([attributes(scene) for scene in scenes])),
+            "probed": _choice(probes, np.stack([probed(scene) for scene in scenes])),
             "seen": _distance(on_cells, np.stack([cell_attributes(scene) for scene in scenes])),
         }
-        loss = losses["contrast"] + config["named"] * losses["named"] + losses["seen"]
+        losses["named"] = config["named"] * losses["named"]
+        loss = torch.stack(list(losses.values())).sum()
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warm_up_and_decay(k, config["steps"])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
@@ -150,3 +165,13 @@ def _distance(logits: Tensor, wanted: np.ndarray) -> Tensor:
         logits.float(), torch.from_numpy(wanted), reduction="none"
     )
     return every.sum(1).mean()
+
+
+def _choice(logits: Tensor, wanted: np.ndarray) -> Tensor:
+    """Cross-entropy among the classes plus that among the places."""
+    kinds = (slice(0, len(CLASSES)), slice(len(CLASSES), None))
+    shares = torch.from_numpy(wanted)
+    return sum(
+        (F.cross_entropy(logits[:, kind], shares[:, kind]) for kind in kinds),
+        start=torch.zeros(()),
+    )
