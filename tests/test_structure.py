@@ -35,6 +35,7 @@ ORDER = [
     "loss",
     "gradstats",
     "selection",
+    "checkpoint",
     "search",
     "prior",
     "objective",

@@ -1,5 +1,6 @@
 """From a subject's photographs to its concept neurons: the whole algorithm on one screen."""
 
+import hashlib
 import json
 import logging
 import math
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from cones import search
 from cones.backbone import Backbone
+from cones.checkpoint import Checkpoint
 from cones.errors import ConesError, InputError
+from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search import Figures, OnStep, Steps
@@ -89,6 +92,7 @@ def find(
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
     start: ConceptNeurons | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> ConceptNeurons:
     """Finds the concept neurons of a subject, or those that draw several subjects together.
 
@@ -103,6 +107,7 @@ def find(
         class_images: images of a class for the prior, by its noun; the model draws the others.
         on_step: called with (stage, done, total, figures) as the search goes on.
         start: neurons to begin with, for "mask-in-loop": the union of those found alone.
+        checkpoint: where the search is kept as it goes on, and resumed from.
 
     Returns:
         The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
@@ -110,7 +115,7 @@ def find(
 
     Raises:
         InputError: a token cannot carry a subject or is of two, neurons are asked for that cannot
-            be, or the model is of a kind not served.
+            be, the model is of a kind not served, or the checkpoint is of another search.
         BaseModelError: `start` is of another model.
         ConesError: too many batches gave NaN or infinity.
     """
@@ -129,7 +134,7 @@ def find(
                 "token %r: if it is an ordinary word, its meaning mixes in; rare words here: %s",
                 subject.token, ", ".join(rare[:4]),
             )  # fmt: skip
-    chosen = _search(objective, config, on_step, start)
+    chosen = _search(objective, config, on_step, start, checkpoint)
     strength, report = line_search(objective, chosen, on_step)
     return ConceptNeurons(
         shapes=objective.shapes,
@@ -156,10 +161,14 @@ def _search(
     config: FindConfig,
     on_step: OnStep | None,
     start: ConceptNeurons | None,
+    checkpoint: Checkpoint | None,
 ) -> Tensor:
     subjects = len(objective.subjects)
     count = max(1, round(config.density * subjects * len(objective.theta)))
-    steps = Steps(objective, config.steps * subjects, on_step)
+    identity = _identity(objective, config, start) if checkpoint else ""
+    steps = Steps(
+        objective, config.steps * subjects, on_step, checkpoint=checkpoint, identity=identity
+    )
     if config.algorithm == "one-pass":
         return search.one_pass(objective, count, steps)
     if config.algorithm == "paper":
@@ -170,6 +179,16 @@ def _search(
     return search.mask_in_the_loop(
         objective, count, steps, config.rate, config.strength_in_loop, begun
     )
+
+
+def _identity(objective: ImplantingLoss, config: FindConfig, start: ConceptNeurons | None) -> str:
+    """A hash of all that a search depends on."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest.update(base_fingerprint(objective.backbone).encode())
+    digest.update(neurons_hash(start).encode() if start else b"")
+    for examples in (*objective.subjects, *objective.priors):
+        digest.update(examples.means.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def line_search(

@@ -6,7 +6,7 @@ weight implants the subject.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ class GradientStats:
 
     Attributes:
         mean: float32 `[N]`.
-        count: batches seen.
+        count: batches seen, int64, on the CPU.
     """
 
     mean: Tensor
-    count: int = 0
+    count: Tensor = field(default_factory=lambda: torch.tensor(0))
 
     @classmethod
     def zeros(cls, size: int, device: torch.device | str = "cpu") -> "GradientStats":
@@ -37,17 +37,17 @@ class GradientStats:
     def update(self, score: Tensor) -> None:
         """Takes one batch's score theta * dL/dtheta, float32 `[N]`, into the mean."""
         self.count += 1
-        self.mean.lerp_(score, 1 / self.count)
+        self.mean.lerp_(score, 1 / int(self.count))
 
     def merge(self, other: "GradientStats") -> "GradientStats":
         """The statistics of both sets of batches together, as another process has them."""
         count = self.count + other.count
-        share = other.count / count if count else 0.0
+        share = float(other.count / count) if count else 0.0
         return GradientStats(torch.lerp(self.mean, other.mean, share), count)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything, as tensors."""
-        return {"mean": self.mean, "count": torch.tensor(self.count)}
+        """Everything, as the tensors that `update` changes."""
+        return {"mean": self.mean, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Goes back to what `state_dict` gave.
@@ -61,4 +61,4 @@ class GradientStats:
                 f"{len(state['mean'])}; the checkpoint is of another model or set of layers"
             )
         self.mean.copy_(state["mean"])
-        self.count = int(state["count"])
+        self.count.copy_(state["count"])

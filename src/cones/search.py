@@ -5,12 +5,13 @@ model: it computes with copies.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cones.checkpoint import Checkpoint
 from cones.errors import ConesError
 from cones.gradstats import GradientStats
 from cones.selection import top
@@ -33,14 +34,46 @@ class Objective(Protocol):
 
 
 class Steps:
-    """Counts the steps of a search, drops those that are not finite, and reports."""
+    """Counts the steps of a search, drops those that are not finite, keeps and reports them."""
 
     def __init__(
-        self, objective: Objective, total: int, on_step: OnStep | None, stage: str = "search"
+        self,
+        objective: Objective,
+        total: int,
+        on_step: OnStep | None,
+        stage: str = "search",
+        checkpoint: Checkpoint | None = None,
+        identity: str = "",
     ) -> None:
-        """Prepares `total` steps on an objective, reported under the name of `stage`."""
+        """Prepares `total` steps on an objective.
+
+        Args:
+            objective: the loss.
+            total: how many.
+            on_step: called after each with the name of the `stage`.
+            stage: what they are called.
+            checkpoint: where they are kept.
+            identity: tells this search from any other in that file.
+        """
         self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
-        self.dropped = 0
+        self.checkpoint, self.identity = checkpoint, identity
+        self.dropped = torch.zeros((), dtype=torch.int64)
+
+    def over(self, **state: Tensor) -> Iterator[int]:
+        """The numbers of the steps that are left.
+
+        Args:
+            state: all that a step leaves to the next, changed in place; what a checkpoint keeps.
+
+        Raises:
+            InputError: the checkpoint cannot be resumed from.
+        """
+        kept = {**state, "dropped": self.dropped}
+        done = self.checkpoint.restore(kept, self.identity) if self.checkpoint else 0
+        for step in range(done, self.total):
+            yield step
+            if self.checkpoint and (step + 1) % self.checkpoint.every == 0:
+                self.checkpoint.save(step + 1, kept, self.identity)
 
     def score(self, weights: Tensor, step: int) -> Tensor:
         """Theta * dL/dtheta of one step, float32 `[N]`; zeros, errors as for `gradient`."""
@@ -73,7 +106,7 @@ def one_pass(objective: Objective, count: int, steps: Steps) -> Tensor:
         int64 `[count]`: the positions to shut.
     """
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
-    for step in range(steps.total):
+    for step in steps.over(**stats.state_dict()):
         stats.update(steps.score(objective.theta, step))
     return top(stats.mean, count)
 
@@ -90,7 +123,7 @@ def paper(objective: Objective, count: int, steps: Steps, rho: float) -> Tensor:
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
     # The factors' logarithms, in float64: in float32 a factor 1 - 2e-5 * s is 1.
     walked = torch.zeros_like(objective.theta, dtype=torch.float64)
-    for step in range(steps.total):
+    for step in steps.over(walked=walked, **stats.state_dict()):
         factor = walked.exp().float()
         score = steps.score(objective.theta * factor, step) * factor  # theta is the walked theta
         stats.update(score)
@@ -132,7 +165,7 @@ def mask_in_the_loop(
         least = min(count, len(start))
     first, second = torch.zeros_like(theta), torch.zeros_like(theta)
     beta1, beta2 = 0.9, 0.99
-    for step in range(steps.total):
+    for step in steps.over(latent=latent, first=first, second=second):
         size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
         weights = theta.clone()
         if size:

@@ -24,13 +24,17 @@ from cones.commands.common import (
     print_table,
     progress,
     read_photos,
+    say,
     waiting,
 )
 from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
+    from cones.checkpoint import Checkpoint
     from cones.find import FindConfig
     from cones.neurons import ConceptNeurons
+
+CHECKPOINT = ".checkpoint.safetensors"
 
 
 def find(
@@ -90,6 +94,22 @@ def find(
             "--class_data_dir", help="images of the class", show_default="the model draws them"
         ),
     ] = [],  # noqa: B006
+    checkpointing_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpointing_steps",
+            help="keep the search every so many steps beside the neuron file",
+            show_default="never",
+        ),
+    ] = None,
+    resume_from_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--resume_from_checkpoint",
+            help="go on from a checkpoint: a file, or 'latest' for this neuron file's own, if any",
+            show_default="begin anew",
+        ),
+    ] = None,
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the search")
     ] = "no",
@@ -119,13 +139,31 @@ def find(
     begin = combine([load(each) for each in start]) if start else None
     path = output_path(out, token)
     writable_folder(path.parent)
+    checkpoint = _checkpoint(path, checkpointing_steps, resume_from_checkpoint)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
     say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:
-        neurons = find_neurons(backbone, subjects, config, class_images, on_step, begin)
+        neurons = find_neurons(backbone, subjects, config, class_images, on_step, begin, checkpoint)
     neurons.save(path)
+    if checkpoint:
+        checkpoint.remove()
     _print(neurons, path, time.monotonic() - started, as_json)
+
+
+def _checkpoint(path: Path, every: int | None, resume: str | None) -> "Checkpoint | None":
+    """Where the search of a neuron file is kept, if it is."""
+    from cones.checkpoint import STEPS, Checkpoint
+
+    if every is None and resume is None:
+        return None
+    own = path.with_name(path.name.removesuffix(SUFFIX) + CHECKPOINT)
+    file = own if resume in (None, "latest") else Path(str(resume))
+    if resume not in (None, "latest") and not file.is_file():
+        raise typer.BadParameter(f"--resume_from_checkpoint: there is no file {file}")
+    if resume == "latest" and not file.exists():
+        say(f"{file}: there is no checkpoint yet; the search begins anew")
+    return Checkpoint(file, every or STEPS, resume=resume is not None)
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
