@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,12 +27,15 @@ from cones.commands.common import (
     say,
     waiting,
 )
+from cones.commands.reporting import LoggingDir, ReportTo, reporting
 from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
+    from cones.backbone import Backbone
     from cones.checkpoint import Checkpoint
     from cones.find import FindConfig
     from cones.neurons import ConceptNeurons
+    from cones.pictures import Picture
 
 CHECKPOINT = ".checkpoint.safetensors"
 
@@ -110,6 +113,16 @@ def find(
             show_default="begin anew",
         ),
     ] = None,
+    report_to: ReportTo = "none",
+    logging_dir: LoggingDir = Path("logs"),
+    validation_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--validation_prompt",
+            help="drawn with the neurons shut, for --report_to; {} stands for the subjects' words",
+            show_default="a photo of a {}",
+        ),
+    ] = None,
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the search")
     ] = "no",
@@ -143,12 +156,28 @@ def find(
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
     say_what_is_small(photos, backbone)
     started = time.monotonic()
-    with progress() as on_step:
-        neurons = find_neurons(backbone, subjects, config, class_images, on_step, begin, checkpoint)
-    neurons.save(path)
-    if checkpoint:
-        checkpoint.remove()
-    _print(neurons, path, time.monotonic() - started, as_json)
+    with reporting(report_to, logging_dir, path.name, asdict(config)) as report:
+        with progress() as on_step:
+            both = report.beside(on_step)
+            neurons = find_neurons(
+                backbone, subjects, config, class_images, both, begin, checkpoint
+            )
+        neurons.save(path)
+        if checkpoint:
+            checkpoint.remove()
+        seconds = time.monotonic() - started
+        report.neurons(neurons)
+        if report_to != "none":
+            report.pictures(_validated(backbone, neurons, validation_prompt or "a photo of a {}"))
+    _print(neurons, path, seconds, as_json)
+
+
+def _validated(backbone: "Backbone", neurons: "ConceptNeurons", prompt: str) -> "list[Picture]":
+    """Some pictures of a prompt with the neurons shut."""
+    from cones.generate import generate
+
+    words = " and a ".join(f"{each.token} {each.class_noun}" for each in neurons.subjects)
+    return generate(backbone, prompt.replace("{}", words), range(4), neurons=neurons)
 
 
 def _checkpoint(path: Path, every: int | None, resume: str | None) -> "Checkpoint | None":
