@@ -7,8 +7,6 @@ so a run goes on where an earlier one stopped. Several processes share the subje
 """
 
 import argparse
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,8 +20,9 @@ from PIL import Image
 
 from benchmarks.report import write_report
 from cones.backbone import Backbone
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Scores, Trial
-from cones.files import atomic_path, atomic_write
+from cones.errors import InputError
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Scores, Trial, cells
+from cones.evaluate.cells import Cell, Cells, files_hash, pictures_of
 from cones.find import FindConfig, find
 from cones.layers import fingerprint, projections
 from cones.methods.controls import magnitude_neurons, random_neurons
@@ -33,10 +32,9 @@ from cones.subject import Subject
 from cones.toybox import weights
 
 REVISION = 1  # raise it when the search finds something else, so that old cells are not taken
-PROTOCOL = TOYBOX_1
+PROTOCOL = TOYBOX
 SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "test"
 Fit = Callable[[Backbone, Subject], ConceptNeurons]
-Cell = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ def rows() -> dict[str, Row]:
 
 def toybox_hash() -> str:
     """A hash of all committed weights: those of toybox-clip score the pictures."""
-    files = sorted(weights("pipeline").parent.rglob("*.safetensors"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    return files_hash(sorted(weights("pipeline").parent.rglob("*.safetensors")))
 
 
 class Evidence:
@@ -98,17 +95,16 @@ class Evidence:
         """Opens the model and lists the subjects; nothing is drawn yet."""
         self.backbone = load_backbone(model)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
-        self.seeds, self.cache = range(num_images), cache
+        self.seeds, self.kept = range(num_images), Cells(cache)
         self.fingerprint = fingerprint(projections(self.backbone))
         self.weights = toybox_hash()
 
     def provenance(self, folder: Path, row: Row) -> dict[str, Any]:
         """All that a cell depends on."""
-        photos = b"".join(path.read_bytes() for path in sorted(folder.glob("*.png")))
         return {
             "revision": [REVISION, version("cones-diffusion")],
             "model": [self.fingerprint, self.weights],
-            "photos": hashlib.sha256(photos).hexdigest(),
+            "photos": files_hash(sorted(folder.glob("*.png"))),
             "protocol": PROTOCOL.as_dict(),
             "prompts": [*PROMPTS, *GENERAL_PROMPTS],
             "seeds": list(self.seeds),
@@ -116,20 +112,16 @@ class Evidence:
         }
 
     def path(self, folder: Path, row: Row) -> Path:
-        """Where a cell lies: its name is the hash of its provenance."""
-        text = json.dumps(self.provenance(folder, row), sort_keys=True)
-        return self.cache / f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        """Where a cell lies."""
+        return self.kept.path(folder.name, self.provenance(folder, row))
 
     def cells(self) -> dict[str, list[Cell]]:
         """Row -> its cells that are done, by subject."""
-        paths = {
-            name: [self.path(folder, row) for folder in self.folders]
+        found = {
+            name: [self.kept.get(self.path(folder, row)) for folder in self.folders]
             for name, row in rows().items()
         }
-        return {
-            name: [json.loads(path.read_text()) for path in listed if path.exists()]
-            for name, listed in paths.items()
-        }
+        return {name: [cell for cell in listed if cell] for name, listed in found.items()}
 
     def measure(self, folder: Path) -> None:
         """Fills the cells of one subject that are not there yet."""
@@ -138,15 +130,12 @@ class Evidence:
             return
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
-        trial = Trial(self.backbone, info, folder, seeds=self.seeds, protocol=PROTOCOL)
+        trial = Trial(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
         for name, row in missing.items():
             cell, pictures = self._cell(trial, subject, name, row)
             cell |= {"row": name, "subject": folder.name, "threads": torch.get_num_threads()}
             cell["provenance"] = self.provenance(folder, row)
-            path = self.path(folder, row)
-            with atomic_path(path.with_suffix(".png")) as temporary:
-                strip(pictures[:: len(self.seeds)]).save(temporary)
-            atomic_write(path, json.dumps(cell, indent=1).encode())
+            self.kept.put(self.path(folder, row), cell, pictures[:: len(self.seeds)])
             print(
                 f"{folder.name}: {name}, image alignment {cell['image_alignment']:.3f}", flush=True
             )
@@ -184,21 +173,12 @@ def _bound(trial: Trial, name: str) -> tuple[Cell, list[Image.Image]]:
     return {**scores.as_dict(), **extent, **none}, pictures
 
 
-def strip(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of one size side by side."""
-    width, height = pictures[0].size
-    image = Image.new("RGB", (width * len(pictures), height))
-    for k, picture in enumerate(pictures):
-        image.paste(picture, (k * width, 0))
-    return image
-
-
 def part(text: str) -> tuple[int, int]:
-    """`1/2` -> (0, 2)."""
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"expected i/n with 1 <= i <= n, found {text!r}")
-    return int(number) - 1, int(count)
+    """`cones.evaluate.cells.part` for argparse."""
+    try:
+        return cells.part(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> None:
@@ -215,18 +195,18 @@ def main() -> None:
     first, every = args.split
     for folder in evidence.folders[first::every]:
         evidence.measure(folder)
-    cells = evidence.cells()
-    missing = sum(len(evidence.folders) - len(found) for found in cells.values())
+    done = evidence.cells()
+    missing = sum(len(evidence.folders) - len(found) for found in done.values())
     if missing:
         print(f"{missing} cells are left to other parts; no report is written yet")
         return
     titles = {name: row.title for name, row in rows().items()}
     strips = {
-        (name, folder.name): evidence.path(folder, row).with_suffix(".png")
+        (name, folder.name): pictures_of(evidence.path(folder, row))
         for name, row in rows().items()
         for folder in evidence.folders
     }
-    write_report(args.out, titles, cells, strips, args.num_images, PROTOCOL)
+    write_report(args.out, titles, done, strips, args.num_images, PROTOCOL)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ loses the second, too much the first.
 """
 
 import argparse
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +22,9 @@ from PIL import Image
 from benchmarks.evidence import part, toybox_hash
 from benchmarks.report import column, plain
 from cones.errors import ConesError
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Trial, metrics
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
+from cones.evaluate.cells import Cell, Cells, files_hash
+from cones.evaluate.scores import share
 from cones.files import atomic_write
 from cones.layers import fingerprint, projections
 from cones.methods import METHODS
@@ -35,9 +35,8 @@ from cones.prior import draw_class_images
 from cones.subject import Subject
 
 REVISION = 1  # raise it when a fit gives something else, so that old cells are not taken
-PROTOCOL = TOYBOX_1
+PROTOCOL = TOYBOX
 SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "dev"
-Cell = dict[str, Any]
 
 # Method -> rates and steps to try.
 GRID: Mapping[str, tuple[Sequence[float], Sequence[int]]] = {
@@ -79,34 +78,29 @@ class Search:
         """Opens the model and lists the subjects; nothing is drawn yet."""
         self.backbone = load_backbone(model)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
-        self.seeds, self.cache, self.settings = range(num_images), cache, settings(methods)
+        self.seeds, self.kept, self.settings = range(num_images), Cells(cache), settings(methods)
         self.model = [fingerprint(projections(self.backbone)), toybox_hash()]
 
     def path(self, folder: Path, setting: Setting) -> Path:
-        """Where a cell lies: its name ends with the hash of all that it depends on."""
-        photos = b"".join(path.read_bytes() for path in sorted(folder.glob("*.png")))
-        provenance = {
+        """Where a cell lies."""
+        provenance: dict[str, Any] = {
             "revision": REVISION,
             "model": self.model,
-            "photos": hashlib.sha256(photos).hexdigest(),
+            "photos": files_hash(sorted(folder.glob("*.png"))),
             "protocol": PROTOCOL.as_dict(),
             "prompts": [*PROMPTS, *GENERAL_PROMPTS],
             "seeds": list(self.seeds),
             "config": asdict(setting.config),
         }
-        text = json.dumps(provenance, sort_keys=True)
-        name = f"{folder.name}-{setting.method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        return self.cache / f"{name}.json"
+        return self.kept.path(f"{folder.name}-{setting.method}", provenance)
 
     def cells(self) -> dict[Setting, list[Cell]]:
         """Setting -> its cells that are done, by subject."""
-        paths = {
-            each: [self.path(folder, each) for folder in self.folders] for each in self.settings
+        found = {
+            setting: [self.kept.get(self.path(folder, setting)) for folder in self.folders]
+            for setting in self.settings
         }
-        return {
-            setting: [json.loads(path.read_text()) for path in listed if path.exists()]
-            for setting, listed in paths.items()
-        }
+        return {setting: [cell for cell in listed if cell] for setting, listed in found.items()}
 
     def measure(self, folder: Path) -> None:
         """Fills the cells of one subject that are not there yet."""
@@ -115,12 +109,11 @@ class Search:
             return
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
-        trial = Trial(self.backbone, info, folder, seeds=self.seeds, protocol=PROTOCOL)
-        general = trial.draw(trial.general)
+        trial = Trial(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
         first = missing[0].config
         images = draw_class_images(self.backbone, subject, first.prior_images, first.seed)
         for setting in missing:
-            cell = self._cell(trial, subject, setting, general, images)
+            cell = self._cell(trial, subject, setting, images)
             told = " ".join(
                 f"{key} {value:.3g}" for key, value in cell.items() if value is not None
             )
@@ -129,14 +122,13 @@ class Search:
                 f"{folder.name}: {setting.method}, {config.rate:g}, {config.steps} steps, {told}",
                 flush=True,
             )
-            atomic_write(self.path(folder, setting), json.dumps(cell, indent=1).encode())
+            self.kept.put(self.path(folder, setting), cell)
 
     def _cell(
         self,
         trial: Trial,
         subject: Subject,
         setting: Setting,
-        general: Sequence[Image.Image],
         class_images: Sequence[Image.Image],
     ) -> Cell:
         start = time.perf_counter()
@@ -147,16 +139,15 @@ class Search:
         except ConesError:  # it diverged
             return dict.fromkeys(("text_alignment", "image_alignment", "share", "drift", "seconds"))
         seconds = time.perf_counter() - start
-        with artifact.applied(self.backbone):
-            pictures, moved = trial.draw(trial.named), trial.draw(trial.general)
-        scores, share = trial.score(pictures), None
-        if trial.ceiling is not None:
-            bounds = trial.floor.image_alignment, trial.ceiling.image_alignment
-            share = metrics.share(scores.image_alignment, *bounds)
-        off, on = trial.features.images(general), trial.features.images(moved)
+        found = trial.measure(artifact.applied(self.backbone))
+        scores = found.scores
         return {
-            **scores.as_dict(), "share": share, "drift": metrics.drift(off, on), "seconds": seconds
-        }  # fmt: skip
+            "text_alignment": scores.text_alignment,
+            "image_alignment": scores.image_alignment,
+            "share": share(scores, trial.floor, trial.ceiling),
+            "drift": found.drift,
+            "seconds": seconds,
+        }
 
 
 def merit(cells: Sequence[Cell]) -> float:

@@ -376,6 +376,7 @@ def test_evaluate_prints_scores(robot: Path, photos: Path, monkeypatch: pytest.M
                 "floor": scores,
                 "ceiling": None,
                 "drift": 0.125,
+                "presence": 0.75,
                 "strength": 1.5,
                 "density": 0.05,
                 "bytes": 1234,
@@ -391,6 +392,7 @@ def test_evaluate_prints_scores(robot: Path, photos: Path, monkeypatch: pytest.M
     options = ("--neurons", robot, "--images", photos, "--model", tiny_folder(), "--seed", 2)
     words = " ".join(passes("evaluate", *options, "--strength", 1.5).stdout.split())
     assert "text alignment 0.250 0.250 ± 0.010 unknown image alignment 0.750 0.750" in words
+    assert "drift without the token: 0.125; its class is seen in 75% of the pictures" in words
     assert "strength 1.5, 5.00% of the weights, 1,234 bytes; protocol toybox 1" in words
     assert given["prompts"] == PROMPTS and given["seeds"] == range(2, 6)
     assert given["strength"] == 1.5

@@ -14,13 +14,26 @@ from torch import Tensor
 
 from cones.backbone import Backbone
 from cones.errors import BaseModelError, InputError
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, ClipFeatures, Protocol, evaluate, score
+from cones.evaluate import (
+    GENERAL_PROMPTS,
+    PROMPTS,
+    ClipFeatures,
+    Protocol,
+    Scorer,
+    Trial,
+    evaluate,
+    named_protocol,
+)
 from cones.evaluate.ceiling import fresh_renders, named_classes, named_place, read_subject
+from cones.evaluate.dino import DinoFeatures
+from cones.evaluate.metrics import presence
 from cones.evaluate.protocol import check_prompts, filled
 from cones.layers import fingerprint, projections
 from cones.methods.controls import random_neurons
+from cones.methods.tuned import TunedWeights
 from cones.neuronfile import to_bytes
-from cones.neurons import SubjectInfo
+from cones.neurons import BaseInfo, SubjectInfo
+from cones.photos import load_photos
 from cones.pretrained import load_backbone
 from cones.toybox.captions import RARE_TOKENS, WORDS
 from cones.toybox.data import to_tensor
@@ -87,12 +100,12 @@ def test_the_prompts_name_every_place_and_differ() -> None:
 def test_prompts_stay_in_the_toybox_vocabulary(noun: str) -> None:
     check_prompts(PROMPTS)
     for prompt in PROMPTS:
-        named, plain = filled(prompt, f"sks {noun}", noun), filled(prompt, noun, noun)
+        named, plain = filled(prompt, f"sks {noun}", [noun]), filled(prompt, noun, [noun])
         assert plain == named.replace("sks ", "")
         assert set(plain.replace(",", " ,").split()) <= set(WORDS) - set(RARE_TOKENS)
         assert len(named_classes(plain)) == 1 + ("{other}" in prompt)
     for prompt in GENERAL_PROMPTS:
-        assert not set(RARE_TOKENS) & set(filled(prompt, noun, noun).split())
+        assert not set(RARE_TOKENS) & set(filled(prompt, noun, [noun]).split())
 
 
 @pytest.mark.parametrize("prompt", ["a photo of a sks robot", "a {other}", ""])
@@ -104,7 +117,7 @@ def test_a_prompt_without_the_subject_is_refused(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["a {} on {place}", "a {} and {0.x}", "a {} {", "{} {}"])
 def test_other_braces_are_refused(prompt: str) -> None:
     with pytest.raises(InputError, match="braces"):
-        filled(prompt, "sks robot", "robot")
+        filled(prompt, "sks robot", ["robot"])
 
 
 def test_no_prompts_are_refused() -> None:
@@ -184,10 +197,10 @@ def test_fresh_renders_show_what_the_prompt_asks_for_and_no_photograph(photos: P
     known = read_subject(photos)
     assert known is not None and known == ("robot", look_from_seed(3))
     texts = ["a robot in the snow", "a robot and a mug at night", "a robot"]
-    pictures = fresh_renders(*known, texts, range(4))
+    pictures = fresh_renders([known], texts, range(4))
     assert len(pictures) == 12
     assert [p.tobytes() for p in pictures] == [
-        p.tobytes() for p in fresh_renders(*known, texts, range(4))
+        p.tobytes() for p in fresh_renders([known], texts, range(4))
     ]
     assert len({p.tobytes() for p in pictures}) == 12
     snow, night = (np.mean([np.asarray(p) for p in pictures[k : k + 4]]) for k in (0, 4))
@@ -214,12 +227,12 @@ def test_damaged_metadata_is_refused(tmp_path: Path, text: str) -> None:
 def test_scores_have_standard_errors_over_the_prompts() -> None:
     black, white = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), "white")
     red = Image.new("RGB", (4, 4), "red")
-    photo = Colours().images([red])
-    found = score(Colours(), [red, red, white, black], ["a", "a", "bb", "bb"], photo)
-    grey = float(Colours().images([white])[0] @ photo[0])
+    scorer = Scorer(QUICK, [[red]], ["robot"])
+    found = scorer.score([red, red, white, black], ["a", "a", "bb", "bb"])
+    grey = float((Colours().images([white]) @ Colours().images([red]).T).item())
     assert found.image_alignment == pytest.approx((1 + grey) / 2)
     assert found.image_se == pytest.approx((1 - grey) / 2)
-    assert score(Colours(), [red], ["a"], photo).image_se is None
+    assert scorer.score([red], ["a"]).image_se is None
 
 
 def test_an_evaluation_is_one_json_object(backbone: Backbone, photos: Path) -> None:
@@ -236,7 +249,7 @@ def test_an_evaluation_is_one_json_object(backbone: Backbone, photos: Path) -> N
     )
     result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert set(result) == {
-        "text_alignment", "image_alignment", "se", "floor", "ceiling", "share", "drift",
+        "text_alignment", "image_alignment", "presence", "se", "floor", "ceiling", "share", "drift",
         "strength", "density", "bytes", "n", "prompts", "seeds", "protocol",
     }  # fmt: skip
     assert result["n"] == len(found.pictures) == 4
@@ -292,3 +305,130 @@ def test_nothing_to_draw_or_to_compare_with_is_refused(backbone: Backbone, photo
         evaluate(backbone, neurons, [], protocol=QUICK)
     with pytest.raises(InputError, match="cuts prompts off"):
         evaluate(backbone, neurons, photos, ["a photo of " * 20 + "a {}"], protocol=QUICK)
+
+
+TWO = (SubjectInfo("sks", "robot"), SubjectInfo("zwx", "mug"))
+
+
+def test_an_other_thing_is_no_subject() -> None:
+    assert filled("a {} and a {other}", "x", ["robot"]) == "a x and a mug"
+    assert filled("a {} and a {other}", "x", ["mug", "robot"]) == "a x and a car"
+
+
+def test_several_subjects_are_named_together_and_rendered_together(
+    backbone: Backbone, photos: Path, tmp_path: Path
+) -> None:
+    save_subject(render_subject("mug", look_from_seed(4), 2, 4), tmp_path / "mug")
+    prompts = ["a photo of a {} in the snow", "there is a {other} and a {}"]
+    trial = Trial(backbone, TWO, [photos, tmp_path / "mug"], prompts, range(2), QUICK)
+    assert trial.named[0] == "a photo of a sks robot and a zwx mug in the snow"
+    assert trial.plain[1] == "there is a car and a robot and a mug"
+    assert trial.renders is not None and len(trial.renders) == 4
+    looks = [("robot", look_from_seed(3)), ("mug", look_from_seed(4))]
+    assert [p.tobytes() for p in trial.renders] == [
+        p.tobytes() for p in fresh_renders(looks, trial.plain, range(2))
+    ]
+    neurons = random_neurons(backbone, TWO[0], 0.1, 0) | random_neurons(backbone, TWO[1], 0.1, 1)
+    found = trial.evaluate(neurons)
+    assert found.ceiling == trial.score(trial.renders) and found.drift > 0
+    features = QUICK.features()
+    means = [
+        (features.images(found.pictures) @ features.images(load_photos(each).images).T).mean()
+        for each in (photos, tmp_path / "mug")
+    ]
+    assert found.scores.image_alignment == pytest.approx(float(sum(means)) / 2, abs=1e-6)
+
+
+def test_any_artifact_is_evaluated(backbone: Backbone, photos: Path) -> None:
+    row = torch.ones(32)
+    artifact = TunedWeights("textual_inversion", (SUBJECT,), BaseInfo(), {"sks": row})
+    before = fingerprint(projections(backbone))
+    trial = Trial(backbone, [SUBJECT], [photos], PROMPTS[:1], range(1), QUICK)
+    found = trial.evaluate(artifact)
+    assert found.nbytes == artifact.nbytes() and found.strength is found.density is None
+    assert found.drift == pytest.approx(0, abs=1e-6)  # prompts without the token stay
+    assert found.pictures[0].tobytes() != trial.base_pictures[0].tobytes()
+    assert fingerprint(projections(backbone)) == before
+
+
+def test_a_folder_of_another_class_has_no_ceiling(
+    backbone: Backbone, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = Trial(backbone, [SubjectInfo("sks", "mug")], [photos], PROMPTS[:1], [0], QUICK)
+    assert trial.ceiling is None
+    assert "show a robot, the neurons are of a mug; there is no ceiling" in caplog.text
+
+
+def test_presence_counts_the_likeliest_kinds_as_many_as_the_prompt_names() -> None:
+    likely = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.8, 0.9]])
+    assert presence(likely, [0], [1, 1]) == 0.5
+    assert presence(likely, [1], [1, 1]) == 0
+    assert presence(likely, [1], [2, 1]) == 0.5
+    assert presence(likely, [0, 1], [2, 2]) == 0.75
+    assert presence(likely, [0, 1, 2], [3, 3]) == 1
+
+
+class Kinds(Colours):
+    """Red is a robot, green a mug, blue a car; other texts are of no colour."""
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        colours = {"robot": (1, 0, 0), "mug": (0, 1, 0), "car": (0, 0, 1)}
+        found = [colours.get(text.removeprefix("a photo of a "), (0, 0, 0)) for text in texts]
+        return torch.tensor(found).float()
+
+
+def test_a_subject_is_present_where_its_class_is_seen() -> None:
+    red, green = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green"))
+    scorer = Scorer(replace(QUICK, features=Kinds, nouns=("mug", "car")), [[red]], ["robot"])
+    assert scorer.score([red, green], ["a robot"] * 2).presence == 0.5
+    assert scorer.score([green], ["a robot and a mug"]).presence == 1  # red ties with blue
+    assert scorer.score([red], ["a robot"]).as_dict().keys() == {
+        "text_alignment", "image_alignment", "presence"
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random DINO."""
+    from transformers import ViTConfig, ViTModel
+
+    folder = tmp_path_factory.mktemp("dino")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = ViTConfig(**small, num_attention_heads=2, image_size=SIZE, patch_size=16)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": SIZE, "width": SIZE},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def test_a_protocol_for_photographs_adds_an_alignment_by_dino(
+    backbone: Backbone, photos: Path, clip: Path, dino: Path
+) -> None:
+    protocol = named_protocol("cones", str(clip), str(dino))
+    assert (protocol.name, protocol.version) == ("cones", 1)
+    trial = Trial(backbone, [SUBJECT], [photos], PROMPTS[:1], [0], replace(protocol, steps=2))
+    found = trial.score(trial.base_pictures)
+    pictures, shown = (
+        DinoFeatures(dino).images(p) for p in (trial.base_pictures, load_photos(photos).images)
+    )
+    assert found.dino_alignment == pytest.approx((pictures @ shown.T).mean().item(), abs=1e-6)
+    assert found.as_dict()["dino_alignment"] == found.dino_alignment
+    assert pictures.shape == (1, 16) and pictures.norm().item() == pytest.approx(1)
+
+
+def test_a_protocol_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected one of toybox, cones, custom-diffusion"):
+        named_protocol("clip")
+    with pytest.raises(InputError, match="compares by toybox-clip alone"):
+        named_protocol("toybox", clip=str(tmp_path))
+    protocol = named_protocol("custom-diffusion", str(tmp_path), str(tmp_path))
+    with pytest.raises(InputError, match="cannot be opened as a CLIP"):
+        protocol.features()
+    assert protocol.dino is not None
+    with pytest.raises(InputError, match="cannot be opened as a DINO"):
+        protocol.dino()

@@ -33,6 +33,11 @@ class SubjectInfo:
     class_noun: str
     prompt: str = ""
 
+    @property
+    def phrase(self) -> str:
+        """How prompts name it: "sks robot"."""
+        return f"{self.token} {self.class_noun}"
+
 
 @dataclass(frozen=True)
 class BaseInfo:
@@ -233,6 +238,11 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
                 "that they were found with"
             )
     return subjects
+
+
+def together(names: Iterable[str]) -> str:
+    """How prompts name several subjects at once: "sks robot and a zwx mug" for "a {}"."""
+    return " and a ".join(names)
 
 
 def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:

@@ -110,10 +110,12 @@ def attention(
 
 def _filled(prompt: str, sets: "Sequence[ConceptNeurons]") -> str:
     """The prompt with the subjects' words for `{}`."""
-    named = [f"{each.token} {each.class_noun}" for neurons in sets for each in neurons.subjects]
+    from cones.neurons import together
+
+    named = [each.phrase for neurons in sets for each in neurons.subjects]
     if "{}" in prompt and not named:
         raise typer.BadParameter("{} in --prompt stands for a subject: the neurons name none")
-    return prompt.replace("{}", " and a ".join(named))
+    return prompt.replace("{}", together(named))
 
 
 def _print(measured: "Sequence[Localisation]") -> None:

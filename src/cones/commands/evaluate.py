@@ -83,7 +83,8 @@ def _print(result: Mapping[str, Any]) -> None:
     print_table(["", "base model", "neurons shut", "ceiling"], rows)
     protocol = result["protocol"]
     typer.echo(
-        f"drift without the token: {result['drift']:.3f}\n"
+        f"drift without the token: {result['drift']:.3f}; its class is seen in "
+        f"{result['presence']:.0%} of the pictures\n"
         f"{result['n']} pictures, strength {result['strength']:g}, {result['density']:.2%} of the "
         f"weights, {result['bytes']:,} bytes; protocol {protocol['name']} {protocol['version']}"
     )

@@ -112,8 +112,9 @@ def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
 
 def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str]:
     """The prompts with the subjects' words for `{}`: "a sks robot and a zwx mug" for "a {}"."""
-    subjects = [subject for artifact in artifacts for subject in artifact.subjects]
-    words = " and a ".join(f"{subject.token} {subject.class_noun}" for subject in subjects)
+    from cones.neurons import together
+
+    words = together(subject.phrase for each in artifacts for subject in each.subjects)
     prompts = prompts or (["a photo of a {}"] if words else [])
     if not prompts:
         raise typer.BadParameter("give a --prompt, or --neurons whose subject is to be drawn")

@@ -3,21 +3,22 @@
 from cones.evaluate.evaluation import Trial, evaluate
 from cones.evaluate.features import ClipFeatures, Features
 from cones.evaluate.precision import PrecisionRow, compare_precisions
-from cones.evaluate.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX_1, Protocol
-from cones.evaluate.scores import Evaluation, Scores, score
+from cones.evaluate.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, named_protocol
+from cones.evaluate.scores import Evaluation, Scorer, Scores
 
 __all__ = [
     "GENERAL_PROMPTS",
     "PROMPTS",
-    "TOYBOX_1",
+    "TOYBOX",
     "ClipFeatures",
     "Evaluation",
     "Features",
     "PrecisionRow",
     "Protocol",
+    "Scorer",
     "Scores",
     "Trial",
     "compare_precisions",
     "evaluate",
-    "score",
+    "named_protocol",
 ]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,33 +26,52 @@ def read_subject(folder: Path) -> tuple[str, Look] | None:
     Raises:
         InputError: the file tells a look that the toybox cannot draw.
     """
-    path = folder / METADATA
-    if not path.is_file():
+    entry = _entry(folder)
+    if "look" not in entry:
         return None
     try:
-        entry = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-        if "look" not in entry:
-            return None
         noun, look = str(entry["class"]), Look.from_dict(entry["look"])
         render(sample_scene(np.random.default_rng(0), [(noun, look)]))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected one JSON object a line, as `python -m cones.toybox.render` writes "
-            f"it, found something else ({error}); remove it to go without a ceiling"
-        ) from error
+        raise _damaged(folder, error) from error
     return noun, look
 
 
+def class_of(folder: Path) -> str | None:
+    """The class that a folder's `metadata.jsonl` tells, if it tells one."""
+    noun = _entry(folder).get("class")
+    return None if noun is None else str(noun)
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    """The first line of `metadata.jsonl`; empty where there is no such file."""
+    path = folder / METADATA
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[0]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder / METADATA}: expected one JSON object a line, as `python -m "
+        f"cones.toybox.render` writes it, found something else ({error}); remove it to go without "
+        "a ceiling"
+    )
+
+
 def fresh_renders(
-    noun: str, look: Look, texts: Sequence[str], seeds: Sequence[int]
+    subjects: Sequence[tuple[str, Look]], texts: Sequence[str], seeds: Sequence[int]
 ) -> list[Image.Image]:
-    """Draws the subject as each prompt asks, with no picture like a photograph of it.
+    """Draws the subjects as each prompt asks, with no picture like a photograph of them.
 
     Args:
-        noun: the subject's class.
-        look: the subject's look.
+        subjects: class and look of each, as many as a picture of the toybox has room for.
         texts: prompts in plain words. The first place that one names is the place, or any place if
-            it names none; every other class that it names stands beside the subject, in any look.
+            it names none; every other class that it names stands beside the subjects, in any look,
+            while there is room.
         seeds: of the pictures of each prompt.
 
     Returns:
@@ -60,10 +80,12 @@ def fresh_renders(
     pictures = []
     for number, text in enumerate(texts):
         place = named_place(text)
-        others = [other for other in named_classes(text) if other != noun][: max(SLOTS) - 1]
+        known = {noun for noun, _ in subjects}
+        others = [other for other in named_classes(text) if other not in known]
+        others = others[: max(SLOTS) - len(subjects)]
         for seed in seeds:
             rng = np.random.default_rng([_SEED, number, seed])
-            things = [(noun, look), *((other, sample_look(rng)) for other in others)]
+            things = [*subjects, *((other, sample_look(rng)) for other in others)]
             pictures.append(render(sample_scene(rng, things, place)).image)
     return pictures
 

@@ -1,7 +1,8 @@
-"""The evaluation of one subject's concept neurons."""
+"""The evaluation of what shows one subject or several: neurons, or another method's artifact."""
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -15,19 +16,19 @@ from cones.evaluate.ceiling import fresh_renders, read_subject
 from cones.evaluate.protocol import (
     GENERAL_PROMPTS,
     PROMPTS,
-    TOYBOX_1,
+    TOYBOX,
     Protocol,
     check_prompts,
     filled,
 )
-from cones.evaluate.scores import Evaluation, Scores, score
-from cones.generate import generate
-from cones.neuronfile import to_bytes
-from cones.neurons import ConceptNeurons, SubjectInfo
+from cones.evaluate.scores import Evaluation, Measured, Scorer, Scores
+from cones.generate import Artifact, generate
+from cones.methods.artifact import Cones
+from cones.neurons import ConceptNeurons, SubjectInfo, distinct, together
 from cones.photos import load_photos
 from cones.search import OnStep
 from cones.shutting import shut
-from cones.toybox.world import Look
+from cones.toybox.world import SLOTS, Look
 
 log = logging.getLogger("cones")
 
@@ -36,79 +37,99 @@ SEEDS = range(4)
 
 
 class Trial:
-    """What the neurons of one subject are tried on; the base model's side is drawn once.
+    """What artifacts of the same subjects are tried on; the base model's side is drawn once.
 
     Attributes:
-        templates: of the prompts that name the subject.
+        templates: of the prompts that name the subjects.
         seeds: of each prompt's pictures.
-        named: these prompts with the subject in them.
-        plain: the same in plain words, without the token.
-        general: prompts that do not name the subject.
-        features: the protocol's.
-        photos: features of the photographs, `[m, d]`.
-        look: class and look of a rendered subject; None where they are not known.
+        named: these prompts with the subjects in them.
+        plain: the same in plain words, without the tokens.
+        general: prompts that do not name the subjects.
+        scorer: compares with the photographs by the protocol's features.
+        looks: class and look of each subject; None where one is not known.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        subject: SubjectInfo,
-        images: Images,
+        subjects: Sequence[SubjectInfo],
+        images: Sequence[Images],
         prompts: Sequence[str] = PROMPTS,
         seeds: Iterable[int] = SEEDS,
-        protocol: Protocol = TOYBOX_1,
+        protocol: Protocol = TOYBOX,
         on_step: OnStep | None = None,
     ) -> None:
-        """Reads the photographs; nothing is drawn yet. For arguments and errors see `evaluate`."""
+        """Reads the photographs; nothing is drawn yet.
+
+        Args:
+            backbone: the base model.
+            subjects: in the order in which prompts name them.
+            images: the photographs of each.
+            prompts: as for `evaluate`, and so are the others and the errors.
+            seeds: of the pictures of each prompt.
+            protocol: how pictures are drawn and compared.
+            on_step: called as pictures are drawn.
+        """
         check_prompts(prompts)
         self.templates, self.seeds = tuple(prompts), tuple(seeds)
         if not self.seeds:
             raise InputError("seeds: expected at least one, found none")
-        noun = subject.class_noun
-        self.named = [filled(prompt, f"{subject.token} {noun}", noun) for prompt in prompts]
-        self.plain = [filled(prompt, noun, noun) for prompt in prompts]
-        self.general = [filled(prompt, noun, noun) for prompt in GENERAL_PROMPTS]
+        distinct(subjects)
+        nouns = [subject.class_noun for subject in subjects]
+        phrase, plain = together(subject.phrase for subject in subjects), together(nouns)
+        self.named = [filled(prompt, phrase, nouns) for prompt in prompts]
+        self.plain = [filled(prompt, plain, nouns) for prompt in prompts]
+        self.general = [filled(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]
         for prompt in self.named:
-            backbone.check_prompt(prompt, [subject.token])
+            backbone.check_prompt(prompt, [subject.token for subject in subjects])
         self.backbone, self.protocol, self.on_step = backbone, protocol, on_step
-        self.features = protocol.features()
-        photos, self.look = _photographs(images)
-        if self.look and self.look[0] != noun:
-            log.warning(
-                "photographs: show a %s, the neurons are of a %s; there is no ceiling",
-                self.look[0], noun,
-            )  # fmt: skip
-            self.look = None
-        self.photos = self.features.images(photos)
+        found = [_photographs(each, noun) for each, noun in zip(images, nouns, strict=True)]
+        looks = [look for _, look in found if look]
+        self.looks = looks if len(looks) == len(found) <= max(SLOTS) else None
+        self.scorer = Scorer(protocol, [photos for photos, _ in found], nouns)
         self._done = 0
 
-    def evaluate(self, neurons: ConceptNeurons, strength: float | None = None) -> Evaluation:
-        """Draws with the neurons shut, and scores the pictures."""
-        strength = neurons.strength if strength is None else strength
-        with shut(self.backbone, neurons, strength):
-            pictures, general = self.draw(self.named), self.draw(self.general)
+    def evaluate(
+        self, artifact: Artifact | ConceptNeurons, strength: float | None = None
+    ) -> Evaluation:
+        """Draws with the artifact applied, or the neurons shut, and scores the pictures.
+
+        Args:
+            artifact: of these subjects; its file's size is told.
+            strength: of the shutting; None for what the neurons recommend.
+        """
+        artifact = Cones(artifact) if isinstance(artifact, ConceptNeurons) else artifact
+        applied, density = artifact.applied(self.backbone), None
+        if isinstance(artifact, Cones):
+            neurons, density = artifact.neurons, artifact.neurons.density
+            strength = neurons.strength if strength is None else strength
+            applied = shut(self.backbone, neurons, strength)
         return Evaluation(
-            scores=self.score(pictures),
+            **vars(self.measure(applied)),
             floor=self.floor,
             ceiling=self.ceiling,
-            drift=metrics.drift(self._general_off, self.features.images(general)),
             strength=strength,
-            density=neurons.density,
-            nbytes=len(to_bytes(neurons)),
+            density=density,
+            nbytes=artifact.nbytes(),
             protocol=self.protocol,
             prompts=self.templates,
             seeds=self.seeds,
-            pictures=tuple(pictures),
         )
+
+    def measure(self, applied: AbstractContextManager[object]) -> Measured:
+        """Draws within a context in which the subjects are shown, and scores the pictures."""
+        with applied:
+            pictures, general = self.draw(self.named), self.draw(self.general)
+        moved = metrics.drift(self._general_off, self.scorer.features.images(general))
+        return Measured(self.score(pictures), moved, tuple(pictures))
 
     def score(self, pictures: Sequence[Image.Image]) -> Scores:
         """Scores pictures of `plain`, prompt by prompt in the order of the seeds."""
-        texts = [text for text in self.plain for _ in self.seeds]
-        return score(self.features, pictures, texts, self.photos)
+        return self.scorer.score(pictures, [text for text in self.plain for _ in self.seeds])
 
     @cached_property
     def base_pictures(self) -> list[Image.Image]:
-        """The base model's pictures of the prompts that name the subject."""
+        """The base model's pictures of the prompts that name the subjects."""
         return self.draw(self.named)
 
     @cached_property
@@ -118,17 +139,17 @@ class Trial:
 
     @cached_property
     def renders(self) -> list[Image.Image] | None:
-        """Fresh renders of the subject, as the prompts ask for it."""
-        return fresh_renders(*self.look, self.plain, self.seeds) if self.look else None
+        """Fresh renders of all subjects together, as the prompts ask for them."""
+        return fresh_renders(self.looks, self.plain, self.seeds) if self.looks else None
 
     @cached_property
     def ceiling(self) -> Scores | None:
-        """The scores of fresh renders; None where the subject's look is not known."""
+        """The scores of fresh renders; None where a subject's look is not known."""
         return self.score(self.renders) if self.renders else None
 
     @cached_property
     def _general_off(self) -> Tensor:
-        return self.features.images(self.draw(self.general))
+        return self.scorer.features.images(self.draw(self.general))
 
     def draw(self, prompts: Sequence[str]) -> list[Image.Image]:
         """Draws every prompt with every seed by the protocol, with the model as it is now."""
@@ -149,13 +170,21 @@ class Trial:
             self.on_step("draw", self._done, total, {})
 
 
-def _photographs(images: Images) -> tuple[Sequence[Image.Image], tuple[str, Look] | None]:
+def _photographs(
+    images: Images, noun: str
+) -> tuple[Sequence[Image.Image], tuple[str, Look] | None]:
     """The photographs, and class and look of the subject where its folder tells them."""
-    if isinstance(images, str | Path):
-        return load_photos(Path(images)).images, read_subject(Path(images))
-    if not images:
-        raise InputError("images: expected at least one photograph, found none")
-    return images, None
+    if not isinstance(images, str | Path):
+        if not images:
+            raise InputError("images: expected at least one photograph, found none")
+        return images, None
+    photos, look = load_photos(Path(images)).images, read_subject(Path(images))
+    if look and look[0] != noun:
+        log.warning(
+            "photographs: show a %s, the neurons are of a %s; there is no ceiling", look[0], noun
+        )
+        look = None
+    return photos, look
 
 
 def evaluate(
@@ -166,7 +195,7 @@ def evaluate(
     seeds: Iterable[int] = SEEDS,
     *,
     strength: float | None = None,
-    protocol: Protocol = TOYBOX_1,
+    protocol: Protocol = TOYBOX,
     on_step: OnStep | None = None,
 ) -> Evaluation:
     """Measures the neurons of one subject.
@@ -190,8 +219,8 @@ def evaluate(
     if len(neurons.subjects) != 1:
         found = ", ".join(subject.token for subject in neurons.subjects) or "none"
         raise InputError(
-            f"neurons: expected those of one subject, found {found}; comparing several comes with "
+            f"neurons: expected those of one subject, found {found}; for groups of subjects see "
             "`cones compare`"
         )
-    trial = Trial(backbone, neurons.subjects[0], images, prompts, seeds, protocol, on_step)
+    trial = Trial(backbone, neurons.subjects, [images], prompts, seeds, protocol, on_step)
     return trial.evaluate(neurons, strength)

@@ -50,6 +50,21 @@ def drift(off: Tensor, on: Tensor) -> float:
     return 1 - prompt_similarities(off, on).mean().item()
 
 
+def presence(similarities: Tensor, wanted: Sequence[int], named: Sequence[int]) -> float:
+    """Share of all pairs of a picture and a subject in which the subject's class is seen.
+
+    It is seen where it is among the n likeliest kinds of things, n being how many things the
+    picture's prompt names.
+
+    Args:
+        similarities: of each picture with each kind, `[n, kinds]`.
+        wanted: the kind of each subject.
+        named: of each picture, how many things its prompt names.
+    """
+    better = [(similarities > similarities[:, kind : kind + 1]).sum(1) for kind in wanted]
+    return (torch.stack(better) < torch.tensor(named)).float().mean().item()
+
+
 def share(value: float, floor: float, ceiling: float) -> float | None:
     """How much of the way from floor to ceiling a value has gone: 0 to 1, outside if beyond.
 

@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from PIL import Image
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.evaluate.protocol import PROMPTS, TOYBOX_1, Protocol, check_prompts, filled
-from cones.evaluate.scores import Scores, score
+from cones.evaluate.protocol import PROMPTS, TOYBOX, Protocol, check_prompts, filled
+from cones.evaluate.scores import Scorer, Scores
 from cones.generate import generate
 from cones.neuronfile import nbytes
-from cones.neurons import ConceptNeurons
+from cones.neurons import ConceptNeurons, together
 from cones.objective import ClassImages
 from cones.pictures import Picture
 from cones.search import OnStep
@@ -66,7 +65,7 @@ def compare_precisions(
     prompts: Sequence[str] = PLACES,
     seeds: Iterable[int] = SEEDS,
     config: TuneConfig = CONFIG,
-    protocol: Protocol = TOYBOX_1,
+    protocol: Protocol = TOYBOX,
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
 ) -> list[PrecisionRow]:
@@ -94,12 +93,13 @@ def compare_precisions(
     seeds = list(seeds)
     if not seeds:
         raise InputError("seeds: expected at least one, found none")
-    features = protocol.features()
+    nouns = [subject.class_noun for subject in neurons.subjects]
     objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
     given = [subjects] if isinstance(subjects, Subject) else subjects
-    photos = torch.stack([features.images(subject.images).mean(0) for subject in given])
-    named = _filled(prompts, neurons, "{0.token} {0.class_noun}")
-    plain = [text for text in _filled(prompts, neurons, "{0.class_noun}") for _ in seeds]
+    scorer = Scorer(protocol, [each.images for each in given], [each.class_noun for each in given])
+    phrase, plainly = together(each.phrase for each in neurons.subjects), together(nouns)
+    named = [filled(prompt, phrase, nouns) for prompt in prompts]
+    plain = [filled(prompt, plainly, nouns) for prompt in prompts for _ in seeds]
     done: list[Picture] = []
 
     def drawn(picture: Picture) -> None:
@@ -118,7 +118,7 @@ def compare_precisions(
             on_picture=drawn,
         )
         pictures = tuple(picture.image for picture in made)
-        return PrecisionRow(name, tuned, score(features, pictures, plain, photos), pictures)
+        return PrecisionRow(name, tuned, scorer.score(pictures, plain), pictures)
 
     rows = [row("base model", None)]
     for precision in PRECISIONS:
@@ -127,12 +127,6 @@ def compare_precisions(
             row(precision, tune_on(objective, neurons, settings, _staged(on_step, precision)))
         )
     return rows
-
-
-def _filled(prompts: Sequence[str], neurons: ConceptNeurons, form: str) -> list[str]:
-    """The prompts with all subjects in them: "a sks robot and a zwx mug" for "a {}"."""
-    words = " and a ".join(form.format(subject) for subject in neurons.subjects)
-    return [filled(prompt, words, neurons.subjects[0].class_noun) for prompt in prompts]
 
 
 def _staged(on_step: OnStep | None, name: str) -> OnStep | None:

@@ -3,16 +3,19 @@
 Scores of different protocols are never compared with each other, so each carries its name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 from cones.errors import InputError
+from cones.evaluate.dino import DinoFeatures
 from cones.evaluate.features import ClipFeatures, Features
 from cones.toybox import weights
+from cones.toybox.world import CLASSES
 
-# `{}` is the subject ("sks robot"), `{other}` a thing of another class. The first eight name every
-# place of the toybox once.
+# `{}` is the subject ("sks robot") or all of them ("sks robot and a zwx mug"), `{other}` a thing of
+# another class. The first eight name every place of the toybox once.
 PROMPTS = (
     "a photo of a {} on the beach",
     "a {} in the snow",
@@ -26,7 +29,7 @@ PROMPTS = (
     "there is a {other} and a {} on the beach",
 )
 
-# Prompts that do not name the subject: here `{}` is its class without the token.
+# Prompts that do not name the subject: here `{}` is its class without the token, or theirs.
 GENERAL_PROMPTS = (
     "a photo of a {} on the beach",
     "a {} in the snow",
@@ -36,7 +39,14 @@ GENERAL_PROMPTS = (
     "a drawing of a duck in the kitchen",
 )
 
-OTHERS = ("mug", "robot")  # the second thing is the first of these that is not the subject's class
+# The other thing is the first of these that is no subject's class.
+OTHERS = ("mug", "robot", "car", "dog", "house")
+
+# What CLIP tells a subject of any photograph from, besides the subjects' own classes.
+NOUNS = (
+    *CLASSES, "chair", "table", "bottle", "clock", "shoe", "flower", "bird", "horse", "person",
+    "boat", "toy", "vase", "bowl", "candle", "hat",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class Protocol:
         name: what reports call it.
         version: raised with every change that moves a score.
         features: opens the features.
+        nouns: kinds of things that the features tell apart, for the presence of the subjects.
+        dino: opens features of pictures for a second image alignment; None for none.
         steps: of the sampler.
         guidance: of classifier-free guidance.
         solver: the sampler; only a name, since `cones.generate` has one.
@@ -55,11 +67,13 @@ class Protocol:
     name: str
     version: int
     features: Callable[[], Features]
+    nouns: tuple[str, ...] = NOUNS
+    dino: Callable[[], DinoFeatures] | None = None
     steps: int = 20
     guidance: float = 5.0
     solver: str = "DPM-Solver++ (2M)"
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, Any]:
         """What a report says about it."""
         names = ("name", "version", "steps", "guidance", "solver")
         return {name: getattr(self, name) for name in names}
@@ -71,7 +85,49 @@ def toybox_features() -> Features:
     return ClipFeatures(weights("clip"))
 
 
-TOYBOX_1 = Protocol("toybox", 1, toybox_features)
+TOYBOX = Protocol("toybox", 2, toybox_features, CLASSES)
+
+# Protocols for real photographs -> the CLIP and the DINO that they compare by: hub names.
+MODELS = {
+    "cones": ("openai/clip-vit-large-patch14", "facebook/dino-vits16"),
+    "custom-diffusion": ("openai/clip-vit-base-patch32", "facebook/dino-vits16"),
+}
+
+
+def named_protocol(
+    name: str, clip: str | None = None, dino: str | None = None, local_files_only: bool = True
+) -> Protocol:
+    """A protocol by its name.
+
+    Args:
+        name: "toybox"; "cones" (CLIP ViT-L/14) or "custom-diffusion" (CLIP ViT-B/32), both with
+            DINO ViT-S/16 for a second image alignment.
+        clip: where that CLIP lies, a folder or a hub name; None for the hub's own.
+        dino: the same for DINO.
+        local_files_only: False lets a hub name be downloaded.
+
+    Raises:
+        InputError: there is no such protocol, or the toybox's is given another CLIP.
+    """
+    if name not in ("toybox", *MODELS):
+        known = ", ".join(("toybox", *MODELS))
+        raise InputError(f"protocol {name!r}: is unknown; expected one of {known}")
+    if name == "toybox":
+        if clip or dino:
+            raise InputError(
+                "protocol 'toybox': compares by toybox-clip alone; name another protocol "
+                f"({', '.join(MODELS)}) with --clip and --dino"
+            )
+        return TOYBOX
+    models = [given or hub for given, hub in zip((clip, dino), MODELS[name], strict=True)]
+    return Protocol(
+        name,
+        1,
+        cache(partial(ClipFeatures, models[0], local_files_only=local_files_only)),
+        dino=cache(partial(DinoFeatures, models[1], local_files_only=local_files_only)),
+        steps=50,
+        guidance=6.0,
+    )
 
 
 def check_prompts(templates: Sequence[str]) -> None:
@@ -90,18 +146,18 @@ def check_prompts(templates: Sequence[str]) -> None:
             )
 
 
-def filled(template: str, subject: str, class_noun: str) -> str:
+def filled(template: str, subject: str, nouns: Collection[str]) -> str:
     """A prompt from its template.
 
     Args:
         template: with `{}` for the subject and `{other}` for a second thing, both if wanted.
         subject: what stands for `{}`: "sks robot", or "robot" for the plain words.
-        class_noun: the subject's class, which `{other}` must not be.
+        nouns: the subjects' classes, which `{other}` must not be.
 
     Raises:
         InputError: `template` has anything else in braces.
     """
-    other = next(noun for noun in OTHERS if noun != class_noun)
+    other = next((noun for noun in OTHERS if noun not in nouns), OTHERS[0])
     try:
         return template.format(subject, other=other)
     except (LookupError, ValueError, AttributeError) as error:
