@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format evidence clean
+.PHONY: help demo test test-slow lint format evidence table clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ format: $(STAMP) ## put the style right
 
 evidence: $(STAMP) ## measure everything anew and write it under docs/
 	$(BIN)/python -m benchmarks.evidence --out docs
+
+table: $(STAMP) ## compare all methods on the test subjects and write docs/table.*; resumes
+	$(BIN)/cones compare --out docs
 
 clean: ## remove build products and caches; the environment stays
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         InputError,
         NeuronFileError,
     )
-    from cones.evaluate import Evaluation, evaluate
+    from cones.evaluate import Evaluation, compare, evaluate
     from cones.find import FindConfig, find
     from cones.generate import generate
     from cones.methods import fit
@@ -58,6 +58,7 @@ __all__ = [
     "__version__",
     "attention_maps",
     "combine",
+    "compare",
     "contact_sheet",
     "evaluate",
     "find",
@@ -80,7 +81,7 @@ _HOMES = {
     "combine": ("Interference", "combine", "interference"),
     "pretrained": ("load_backbone",),
     "errors": ("BaseModelError", "BaseModelWarning", "ConesError", "InputError", "NeuronFileError"),
-    "evaluate": ("Evaluation", "evaluate"),
+    "evaluate": ("Evaluation", "compare", "evaluate"),
     "find": ("FindConfig", "find"),
     "generate": ("generate",),
     "methods": ("fit",),

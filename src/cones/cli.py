@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from cones.commands.attention import attention
 from cones.commands.combine import combine
 from cones.commands.common import messages, say
+from cones.commands.compare import Lists, compare
 from cones.commands.demo import demo
 from cones.commands.evaluate import evaluate
 from cones.commands.find import find
@@ -75,6 +76,7 @@ for command in (
     demo,
 ):
     app.command()(command)
+app.command(cls=Lists)(compare)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,140 @@
+"""`cones compare`: the published table, on a folder of subjects."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from cones.commands.common import (
+    LOADING,
+    AllowDownload,
+    AsJson,
+    Device,
+    Model,
+    NumImages,
+    Revision,
+    open_backbone,
+    print_json,
+    print_table,
+    progress,
+    read_lines,
+    say,
+    waiting,
+)
+
+SUBJECTS = Path("examples/subjects/test")
+
+
+class Lists(TyperCommand):
+    """Takes `--blocks 1 2` for `--blocks 1 --blocks 2`; there are no other arguments."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeats the option before each further value."""
+        repeated: list[str] = []
+        option = None
+        for number, word in enumerate(args):
+            if word.startswith("-"):
+                option = word if word in ("--blocks", "--methods") else None
+            elif option is not None and args[number - 1] != option:
+                repeated.append(option)
+            repeated.append(word)
+        return super().parse_args(ctx, repeated)
+
+
+def compare(
+    subjects: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of the subjects' folders; each is of the class before its '-'",
+            show_default=f"{SUBJECTS}, where there is one",
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str], typer.Option(help="to compare, several at once", show_default="all")
+    ] = [],  # noqa: B006  (typer copies it)
+    blocks: Annotated[
+        list[int], typer.Option(help="numbers of subjects drawn together, several at once")
+    ] = [1, 2, 3, 4],  # noqa: B006
+    groups: Annotated[int, typer.Option(min=1, help="groups of subjects in each block")] = 8,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="text file with a prompt a line, {} for the subjects", show_default="built in"
+        ),
+    ] = None,
+    num_images: NumImages = 4,
+    split: Annotated[
+        str, typer.Option(help="i/n: measure the i-th of n parts, in n processes")
+    ] = "1/1",
+    cache: Annotated[Path, typer.Option(help="folder of what is done")] = Path("runs/table"),
+    out: Annotated[
+        Path, typer.Option("--out", "--output_dir", help="folder of table.md, .json and .png")
+    ] = Path("docs"),
+    protocol: Annotated[
+        str, typer.Option(help="toybox, or cones or custom-diffusion for photographs")
+    ] = "toybox",
+    clip: Annotated[
+        str | None,
+        typer.Option(help="CLIP of the protocol: a folder or hub name", show_default="its own"),
+    ] = None,
+    dino: Annotated[
+        str | None,
+        typer.Option(help="DINO of the protocol: a folder or hub name", show_default="its own"),
+    ] = None,
+    model: Model = "toybox",
+    device: Device = None,
+    revision: Revision = None,
+    allow_download: AllowDownload = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare Cones with its rivals on groups of subjects; goes on where it was interrupted."""
+    with waiting(LOADING):
+        from cones.evaluate import CompareConfig, cells, named_protocol
+        from cones.evaluate import compare as measure
+        from cones.files import writable_folder
+
+    config = CompareConfig(
+        **({"methods": tuple(methods)} if methods else {}),
+        **({"prompts": tuple(read_lines(prompts))} if prompts else {}),
+        blocks=tuple(blocks),
+        groups=groups,
+        num_images=num_images,
+    )
+    part, compared_by = cells.part(split), named_protocol(protocol, clip, dino, not allow_download)
+    tree = _tree(subjects)
+    for folder in (cache, out):
+        writable_folder(folder)
+    backbone = open_backbone(model, revision, device, allow_download)
+    say(f"what is done is kept in {cache}; an interrupted comparison goes on from there")
+    with progress() as on_step:
+        table = measure(backbone, tree, out, cache, config, compared_by, part, on_step)
+    if as_json:
+        print_json(table)
+    else:
+        _print(table, out)
+
+
+def _tree(given: Path | None) -> Path:
+    if given is None and not SUBJECTS.is_dir():
+        raise typer.BadParameter(f"there is no {SUBJECTS} here: give --subjects")
+    return given or SUBJECTS
+
+
+def _print(table: dict[str, Any], out: Path) -> None:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    names = ("text_alignment", "image_alignment", "presence", "drift")
+    rows = [
+        [
+            f"{row['subjects']} {row['method']}",
+            *(shown(row[name]) for name in names),
+            "-" if row["bytes"] is None else f"{row['bytes']:,.0f}",
+            f"{row['groups']} of {row['planned']}",
+        ]
+        for row in table["cells"]
+    ]
+    columns = ["subjects, method", *(name.replace("_", " ") for name in names), "bytes", "groups"]
+    print_table(columns, rows)
+    typer.echo(f"look at: {out / 'table.md'}")

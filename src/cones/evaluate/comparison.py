@@ -1,0 +1,210 @@
+"""The published table: blocks of one to four subjects by methods, one cell a group.
+
+Every (group, method) is one cell: a JSON file named by a hash of all that it depends on, so that a
+comparison goes on where it stopped and several processes share it.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cones.backbone import Backbone
+from cones.errors import ConesError
+from cones.evaluate.cells import Cell, Cells, modules_hash
+from cones.evaluate.contestants import CONTESTANTS, Fits, check_methods, provenance
+from cones.evaluate.evaluation import Trial
+from cones.evaluate.groups import Group, design, read_tree
+from cones.evaluate.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
+from cones.search import OnStep
+
+log = logging.getLogger("cones")
+
+MEASURES = ("text_alignment", "image_alignment", "dino_alignment", "presence", "drift", "bytes")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What to compare.
+
+    Attributes:
+        methods: of `CONTESTANTS`, in the order of the table.
+        blocks: numbers of subjects drawn together.
+        groups: of each block; fewer where there are not so many.
+        prompts: templates, `{}` for all subjects of a group, `{other}` for a further thing.
+        num_images: pictures of each prompt: seeds from 0 on.
+    """
+
+    methods: tuple[str, ...] = tuple(CONTESTANTS)
+    blocks: tuple[int, ...] = (1, 2, 3, 4)
+    groups: int = 8
+    prompts: tuple[str, ...] = PROMPTS
+    num_images: int = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell to measure.
+
+    Attributes:
+        method: its key in `CONTESTANTS`.
+        number: of the group in its block.
+        group: the subjects.
+        path: of its file.
+    """
+
+    method: str
+    number: int
+    group: Group
+    path: Path
+
+
+class Comparison:
+    """All cells of one comparison.
+
+    Attributes:
+        config: what is compared.
+        protocol: how.
+        members: all subjects.
+        about: what cells of one table have in common, as plain JSON types.
+        tasks: group by group, so that what is done first compares all blocks and methods.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        subjects: Path,
+        cache: Path,
+        config: CompareConfig = CompareConfig(),
+        protocol: Protocol = TOYBOX,
+    ) -> None:
+        """Reads the photographs and says which cells there are; nothing is fitted or drawn yet.
+
+        Args:
+            backbone: the base model.
+            subjects: a folder of their folders, see `cones.evaluate.groups.read_tree`.
+            cache: the folder of the cells, and of what is fitted alone.
+            config: what to compare.
+            protocol: how pictures are drawn and compared.
+
+        Raises:
+            InputError: an unknown method, a folder that cannot be used, too few subjects for a
+                block or too many for the tokens, or features that cannot be opened.
+        """
+        check_methods(config.methods)
+        check_prompts(config.prompts)
+        self.backbone, self.config, self.protocol = backbone, config, protocol
+        self.members = read_tree(subjects, backbone)
+        blocks = {size: design(self.members, size, config.groups) for size in config.blocks}
+        self.planned = {size: len(groups) for size, groups in blocks.items()}
+        self.about: dict[str, Any] = {
+            "protocol": _protocol(protocol, config),
+            "model": _model(backbone),
+            "subjects": {member.name: member.photos for member in self.members},
+            "groups": config.groups,
+        }
+        self._kept = Cells(cache)
+        self._fits = Fits(backbone, self.about["model"], cache / "alone")
+        self._trial = lru_cache(maxsize=1)(self._new_trial)
+        self.tasks = [
+            Task(method, number, group, self._path(method, group))
+            for number in range(config.groups)
+            for groups in blocks.values()
+            for group in groups[number : number + 1]
+            for method in config.methods
+        ]
+
+    def _provenance(self, method: str, group: Group) -> dict[str, Any]:
+        members = [[member.subject.phrase, member.photos] for member in group]
+        shared = {key: self.about[key] for key in ("protocol", "model")}
+        return {**shared, "members": members, **provenance(method, len(group))}
+
+    def _path(self, method: str, group: Group) -> Path:
+        label = "-".join([str(len(group)), method, *(member.subject.token for member in group)])
+        return self._kept.path(label, self._provenance(method, group))
+
+    def done(self) -> list[tuple[Task, Cell]]:
+        """The cells that are there."""
+        found = [(task, self._kept.get(task.path)) for task in self.tasks]
+        return [(task, cell) for task, cell in found if cell is not None]
+
+    def run(self, part: tuple[int, int] = (0, 1), on_step: OnStep | None = None) -> None:
+        """Measures the cells that are missing.
+
+        Args:
+            part: (i, n) for every n-th cell from the i-th on, where n processes share the work.
+            on_step: called with ("compare", cells measured, of how many missing ones, {}).
+        """
+        mine = self.tasks[part[0] :: part[1]]
+        missing = [task for task in mine if self._kept.get(task.path) is None]
+        for number, task in enumerate(missing):
+            self._measure(task)
+            if on_step is not None:
+                on_step("compare", number + 1, len(missing), {})
+
+    def _measure(self, task: Task) -> None:
+        cell: Cell = {
+            "subjects": len(task.group),
+            "method": task.method,
+            "members": [member.name for member in task.group],
+            **dict.fromkeys((*MEASURES, "seconds")),
+        }
+        pictures = []
+        trial = self._trial(task.group)  # which refuses what cannot be drawn before all fitting
+        try:
+            fitted = CONTESTANTS[task.method].fit(self._fits, task.group)
+        except ConesError as error:
+            if type(error) is not ConesError:  # what the user gave cannot be used
+                raise
+            log.warning("%s of %s: %s", task.method, ", ".join(cell["members"]), error)
+            cell["diverged"] = str(error)
+        else:
+            found = trial.measure(fitted.artifact.applied(self.backbone))
+            cell |= {
+                **found.scores.as_dict(),
+                "drift": found.drift,
+                "bytes": fitted.artifact.nbytes(),
+                "seconds": fitted.seconds,
+            }
+            pictures = list(found.pictures[:: self.config.num_images])
+        cell["threads"] = torch.get_num_threads()
+        cell["provenance"] = self._provenance(task.method, task.group)
+        self._kept.put(task.path, cell, pictures)
+
+    def _new_trial(self, group: Group) -> Trial:
+        return Trial(
+            self.backbone,
+            [member.info for member in group],
+            [member.subject.images for member in group],
+            self.config.prompts,
+            range(self.config.num_images),
+            self.protocol,
+        )
+
+
+def _protocol(protocol: Protocol, config: CompareConfig) -> dict[str, Any]:
+    """How it is measured, with the prompts and the seeds."""
+    opened = [protocol.features(), protocol.dino() if protocol.dino else None]
+    models = [getattr(each, "model", None) for each in opened]
+    return {
+        **protocol.as_dict(),
+        "features": modules_hash(each for each in models if isinstance(each, nn.Module)),
+        "prompts": list(config.prompts),
+        "general_prompts": list(GENERAL_PROMPTS),
+        "seeds": list(range(config.num_images)),
+    }
+
+
+def _model(backbone: Backbone) -> dict[str, Any]:
+    """What tells the base model from others, and this package's version."""
+    pipeline = backbone.pipeline
+    return {
+        "weights": modules_hash([backbone.denoiser, pipeline.vae, pipeline.text_encoder]),
+        "precision": f"{backbone.dtype}, autocast {backbone.amp}",
+        "cones": version("cones-diffusion"),
+    }

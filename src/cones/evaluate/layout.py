@@ -1,0 +1,147 @@
+"""The table of a comparison for people: in Markdown, and pictures side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from cones.evaluate.cells import Cell, pictures_of
+from cones.evaluate.comparison import Comparison, Task
+from cones.evaluate.contestants import CONTESTANTS
+from cones.photos import square
+from cones.pictures import contact_sheet
+
+Row = dict[str, Any]
+
+SHOWN = 6  # prompts in the figure
+# Measure -> its title, how its figures are written, and which is the best of them.
+COLUMNS = {
+    "text_alignment": ("text alignment", ".4f", max),
+    "image_alignment": ("image alignment", ".4f", max),
+    "dino_alignment": ("image alignment (DINO)", ".4f", max),
+    "presence": ("presence", ".3f", max),
+    "drift": ("drift", "z.4f", min),
+    "bytes": ("bytes", ",.0f", min),
+    "seconds": ("fitting, s", ",.0f", min),
+}
+
+
+def markdown(table: Mapping[str, Any], model: str, written_by: str, figure: bool = False) -> str:
+    """The table for people.
+
+    Args:
+        table: as in `table.json`.
+        model: the base model's name.
+        written_by: the command line.
+        figure: whether there is one beside it.
+    """
+    protocol, listed = table["protocol"], table["cells"]
+    lines = ["# Cones and its rivals", "", f"Written by `{written_by}`; do not edit.", ""]
+    for size in sorted({row["subjects"] for row in listed}):
+        lines += [f"## {size} subject{'s' * (size > 1)}", ""]
+        lines += [*_block([row for row in listed if row["subjects"] == size]), ""]
+    if figure:
+        lines += ["![The first group of each block, a row a method](table.png)", ""]
+    methods = list(dict.fromkeys(row["method"] for row in listed))
+    lines += [
+        "Mean ± standard error over the groups; bold: the best of a column in its block.",
+        "",
+        f"- *Protocol*: {protocol['name']} {protocol['version']}; {protocol['steps']} steps of "
+        f"{protocol['solver']}, guidance {protocol['guidance']:g}; {len(protocol['prompts'])} "
+        f"prompts, seeds {protocol['seeds'][0]} to {protocol['seeds'][-1]} of each.",
+        f"- *Model*: {model}, weights {table['model']['weights']}, "
+        f"{table['model']['precision']}.",
+        f"- *Groups*: of {len(table['subjects'])} subjects ({', '.join(table['subjects'])}), each "
+        "in as many of a block as any other, or one more; a subject has one token throughout.",
+        "- *text alignment*: cosine of a picture with its prompt, the tokens left out. *image "
+        "alignment*: of a picture with the photographs of each subject, the mean over subjects. "
+        "*presence*: how many of the subjects' classes are among the n likeliest kinds of things "
+        "in a picture whose prompt names n. *drift*: 1 - cosine of pictures of prompts without "
+        "the tokens, same seeds, with the artifact and without. *bytes*: of its file. *fitting*: "
+        "without the drawing of images of the class.",
+        *(f"- *{CONTESTANTS[name].title}*: {CONTESTANTS[name].how}." for name in methods),
+        "- *Prompts*: " + "; ".join(f"`{prompt}`" for prompt in protocol["prompts"]) + ".",
+        "- *Prompts for the drift*: "
+        + "; ".join(f"`{prompt}`" for prompt in protocol["general_prompts"]) + ".",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def command(comparison: Comparison) -> str:
+    """The command line without what is of one machine."""
+    config = comparison.config
+    options = {
+        "--protocol": [comparison.protocol.name],
+        "--methods": config.methods,
+        "--blocks": config.blocks,
+        "--groups": [config.groups],
+        "--num_images": [config.num_images],
+    }
+    return " ".join(
+        ["cones compare", *(f"{k} {' '.join(map(str, v))}" for k, v in options.items())]
+    )
+
+
+def _block(listed: Sequence[Row]) -> list[str]:
+    """The lines of one block's table."""
+    columns = {key: each for key, each in COLUMNS.items() if any(key in row for row in listed)}
+    titles = ["method", *(title for title, _, _ in columns.values()), "groups"]
+    lines = [f"| {' | '.join(titles)} |", "|---|" + "---:|" * (len(titles) - 1)]
+    best = {}
+    for key, (_, _, choose) in columns.items():
+        values = [row[key] for row in listed if row.get(key) is not None]
+        best[key] = choose(values) if values else None
+    for row in listed:
+        shown = [
+            _figures(row.get(key), row.get(f"{key}_se"), form, best[key])
+            for key, (_, form, _) in columns.items()
+        ]
+        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
+        groups = f"{row['groups']} of {row['planned']} groups{diverged}"
+        lines.append("| " + " | ".join([CONTESTANTS[row["method"]].title, *shown, groups]) + " |")
+    return lines
+
+
+def _figures(mean: float | None, error: float | None, form: str, best: float | None) -> str:
+    if mean is None:
+        return "-"
+    text = f"{mean:{form}}"
+    if best is not None and text == f"{best:{form}}":
+        text = f"**{text}**"
+    return text if error is None else f"{text} ± {error:{form}}"
+
+
+def picture(comparison: Comparison, done: Sequence[tuple[Task, Cell]]) -> Image.Image | None:
+    """The first group of each block: photographs, then a row a method; None without a picture."""
+    sheets = []
+    for size in comparison.planned:
+        shown = [
+            task for task, cell in done
+            if len(task.group) == size and task.number == 0 and "diverged" not in cell
+        ]  # fmt: skip
+        if shown:
+            sheets.append(_sheet(shown, comparison.config.prompts))
+    if not sheets:
+        return None
+    width, height = max(each.width for each in sheets), sum(each.height for each in sheets)
+    figure, top = Image.new("RGB", (width, height), "white"), 0
+    for sheet in sheets:
+        figure.paste(sheet, (0, top))
+        top += sheet.height
+    return figure
+
+
+def _sheet(tasks: Sequence[Task], prompts: Sequence[str]) -> Image.Image:
+    """One block; each cell's pictures are one of each prompt side by side."""
+    columns = prompts[:SHOWN]
+    lines, labels = [], []
+    for task in tasks:
+        with Image.open(pictures_of(task.path)) as strip:
+            width = strip.width // len(prompts)
+            boxes = [(k * width, 0, (k + 1) * width, strip.height) for k in range(len(columns))]
+            lines.append([strip.crop(box) for box in boxes])
+        labels.append(CONTESTANTS[task.method].title)
+    photos = [square(member.subject.images[0], width) for member in tasks[0].group]
+    count = max(len(photos), len(columns))  # a picture has as many labels as columns
+    labels = ["a photograph of each", *labels]
+    return contact_sheet([photos, *lines], labels, [*columns, *[""] * (count - len(columns))])

@@ -1,0 +1,164 @@
+"""The comparison as a whole: its cells measured, averaged, and written as a table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.evaluate.cells import Cell
+from cones.evaluate.comparison import MEASURES, CompareConfig, Comparison
+from cones.evaluate.contestants import CONTESTANTS
+from cones.evaluate.layout import Row, command, markdown, picture
+from cones.evaluate.metrics import mean_and_se
+from cones.evaluate.protocol import TOYBOX, Protocol
+from cones.files import atomic_path, atomic_write
+from cones.search import OnStep
+
+CONFIG = CompareConfig()
+
+
+def compare(
+    backbone: Backbone,
+    subjects: Path,
+    out: Path,
+    cache: Path,
+    config: CompareConfig = CONFIG,
+    protocol: Protocol = TOYBOX,
+    part: tuple[int, int] = (0, 1),
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Compares Cones with its rivals; goes on where an earlier comparison stopped.
+
+    After each cell the table is written with what there is. Rows of other methods and blocks that
+    an earlier run has left in `out` stay in it.
+
+    Args:
+        backbone: the base model.
+        subjects: a folder of their folders, see `cones.evaluate.groups.read_tree`.
+        out: the folder of `table.json`, `table.md` and `table.png`.
+        cache: the folder of the cells, and of what is fitted alone.
+        config: what to compare.
+        protocol: how pictures are drawn and compared.
+        part: (i, n) for every n-th cell from the i-th on, where n processes share the work.
+        on_step: called with ("compare", cells measured, of how many missing ones, {}).
+
+    Returns:
+        What `table.json` holds.
+
+    Raises:
+        InputError: as `Comparison` says; a prompt that cannot be drawn; or `out` holds rows of an
+            unlike protocol.
+    """
+    comparison = Comparison(backbone, subjects, cache, config, protocol)
+    kept = kept_rows(out, comparison)
+
+    def measured(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        write_table(out, comparison, kept)
+        if on_step is not None:
+            on_step(stage, done, total, figures)
+
+    comparison.run(part, measured)
+    return write_table(out, comparison, kept)
+
+
+def rows(cells: Sequence[Cell], planned: Mapping[int, int]) -> list[Row]:
+    """Means and standard errors over the groups, a row for each block and method.
+
+    Args:
+        cells: of one protocol and one model.
+        planned: number of subjects -> groups of that block.
+
+    Raises:
+        InputError: the cells are of unlike protocols or models.
+    """
+    for cell in cells:
+        for key in ("protocol", "model"):
+            _require_alike(key, cells[0]["provenance"], cell["provenance"], "the cells")
+    found = []
+    for size in planned:
+        of_block = [cell for cell in cells if cell["subjects"] == size]
+        for method in dict.fromkeys(cell["method"] for cell in of_block):
+            same = [cell for cell in of_block if cell["method"] == method]
+            found.append(_row(size, method, same, planned[size]))
+    return found
+
+
+def _row(size: int, method: str, cells: Sequence[Cell], planned: int) -> Row:
+    row: Row = {"subjects": size, "method": method}
+    for key in (*MEASURES, "seconds"):
+        values = [cell[key] for cell in cells if cell[key] is not None]
+        row[key], row[f"{key}_se"] = mean_and_se(values) if values else (None, None)
+    if row["dino_alignment"] is None:
+        del row["dino_alignment"], row["dino_alignment_se"]
+    diverged = sum("diverged" in cell for cell in cells)
+    return row | {"groups": len(cells) - diverged, "planned": planned, "diverged": diverged}
+
+
+def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
+    """Rows of an earlier `table.json` that a comparison is not about, so that they stay in it.
+
+    Raises:
+        InputError: the file is no such table, or has such rows of an unlike protocol, model, ...
+    """
+    path = out / "table.json"
+    if not path.exists():
+        return []
+    ours = {(len(task.group), task.method) for task in comparison.tasks}
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        kept = [row for row in old["cells"] if (row["subjects"], row["method"]) not in ours]
+        about = {key: old[key] for key in comparison.about}
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path}: is no table of cones compare ({error!r}); remove it, or give another --out"
+        ) from error
+    if kept:
+        for key, value in comparison.about.items():
+            _require_alike(key, about, {key: value}, str(path))
+    return [row for row in kept if row["method"] in CONTESTANTS]
+
+
+def _require_alike(key: str, one: Mapping[str, Any], two: Mapping[str, Any], where: str) -> None:
+    a, b = one[key], two[key]
+    if a == b:
+        return
+    if isinstance(a, dict) and isinstance(b, dict):
+        part = next(name for name in {**a, **b} if a.get(name) != b.get(name))
+        key, a, b = f"{key}'s {part}", a.get(part), b.get(part)
+    raise InputError(
+        f"{where}: the {key} differs ({_short(a)} and {_short(b)}), and unlike scores never stand "
+        "in one table; give another --out, or remove the older one"
+    )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> dict[str, Any]:
+    """Writes `table.json`, `table.md` and `table.png` with the cells that are done.
+
+    Args:
+        out: their folder.
+        comparison: whose cells.
+        kept: of `kept_rows`.
+
+    Returns:
+        What `table.json` holds.
+    """
+    done = comparison.done()
+    found = rows([cell for _, cell in done], comparison.planned) + list(kept)
+    order = list(CONTESTANTS)
+    found.sort(key=lambda row: (row["subjects"], order.index(row["method"])))
+    table = {**comparison.about, "cells": found}
+    figure = picture(comparison, done)
+    text = markdown(table, comparison.backbone.name, command(comparison), figure is not None)
+    atomic_write(out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
+    atomic_write(out / "table.md", text.encode())
+    if figure:
+        with atomic_path(out / "table.png") as temporary:
+            figure.save(temporary)
+    return table
