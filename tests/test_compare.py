@@ -275,11 +275,14 @@ def test_every_method_of_every_block_is_in_the_table(
             )
         assert row["groups"] == row["planned"] == 3 - row["subjects"]
         assert "dino_alignment" not in row
+    assert [row["subjects"] for row in table["ceiling"]] == [1, 2]
+    assert all(row["image_alignment"] > 0 and row["bytes"] is None for row in table["ceiling"])
     size = {(row["subjects"], row["method"]): row["bytes"] for row in table["cells"]}
     assert size[2, "textual_inversion"] < size[2, "cones"] < size[2, "custom_diffusion"]
     text = (tmp_path / "docs" / "table.md").read_text()
     assert "## 1 subject\n" in text and "## 2 subjects\n" in text
-    assert text.count("| 2 of 2 groups |") == text.count("| 1 of 1 groups |") == 7
+    assert text.count("| 2 of 2 groups |") == text.count("| 1 of 1 groups |") == 8
+    assert text.count("| *fresh renders* |") == 2
     assert "protocol" in text.lower() and "quick 3" in text and str(tmp_path) not in text
     with Image.open(tmp_path / "docs" / "table.png") as figure:
         assert figure.height > 2 * 8 * 128
@@ -389,7 +392,7 @@ def cell(
 ) -> dict[str, Any]:
     names = ("text_alignment", "image_alignment", "dino_alignment", "presence", "drift", "bytes")
     provenance = {"protocol": {"name": "quick", "version": version}, "model": {"weights": "a"}}
-    empty = dict.fromkeys((*names, "seconds"))
+    empty = dict.fromkeys((*names, "seconds", "ceiling"))
     return {"subjects": subjects, "method": method, **empty, "provenance": provenance, **figures}
 
 
@@ -415,7 +418,8 @@ def test_the_best_of_a_column_is_bold() -> None:
     ]
     protocol = {**QUICK.as_dict(), "prompts": ["a {}"], "general_prompts": ["a"], "seeds": [0]}
     about = {"protocol": protocol, "model": {"weights": "a", "precision": "b"}, "subjects": {}}
-    text = markdown({**about, "cells": rows(cells, {1: 1})}, "toybox", "cones compare")
+    table = {**about, "cells": rows(cells, {1: 1}), "ceiling": []}
+    text = markdown(table, "toybox", "cones compare")
     assert "| LoRA | 0.1000 | - | **0.5000** | - | **0.3000** | 2,000 | - | 1 of 1 groups |" in text
     assert (
         "| Cones | **0.2000** | - | 0.4000 | - | 0.4000 | **1,000** | - | 1 of 1 groups |" in text

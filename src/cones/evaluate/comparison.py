@@ -172,6 +172,7 @@ class Comparison:
                 "seconds": fitted.seconds,
             }
             pictures = list(found.pictures[:: self.config.num_images])
+        cell["ceiling"] = trial.ceiling.as_dict() if trial.ceiling else None
         cell["threads"] = torch.get_num_threads()
         cell["provenance"] = self._provenance(task.method, task.group)
         self._kept.put(task.path, cell, pictures)
@@ -180,7 +181,7 @@ class Comparison:
         return Trial(
             self.backbone,
             [member.info for member in group],
-            [member.subject.images for member in group],
+            [member.folder for member in group],
             self.config.prompts,
             range(self.config.num_images),
             self.protocol,

@@ -13,6 +13,11 @@ from cones.pictures import contact_sheet
 
 Row = dict[str, Any]
 
+RENDERS = "renders"  # what rows of fresh renders have for a method
+CEILING = (
+    "- *fresh renders*: of the subjects together, as the prompts ask for them; what the scores are "
+    "worth at best."
+)
 SHOWN = 6  # prompts in the figure
 # Measure -> its title, how its figures are written, and which is the best of them.
 COLUMNS = {
@@ -35,14 +40,14 @@ def markdown(table: Mapping[str, Any], model: str, written_by: str, figure: bool
         written_by: the command line.
         figure: whether there is one beside it.
     """
-    protocol, listed = table["protocol"], table["cells"]
+    protocol, listed = table["protocol"], [*table["cells"], *table["ceiling"]]
     lines = ["# Cones and its rivals", "", f"Written by `{written_by}`; do not edit.", ""]
     for size in sorted({row["subjects"] for row in listed}):
         lines += [f"## {size} subject{'s' * (size > 1)}", ""]
         lines += [*_block([row for row in listed if row["subjects"] == size]), ""]
     if figure:
         lines += ["![The first group of each block, a row a method](table.png)", ""]
-    methods = list(dict.fromkeys(row["method"] for row in listed))
+    methods = list(dict.fromkeys(row["method"] for row in table["cells"]))
     lines += [
         "Mean ± standard error over the groups; bold: the best of a column in its block.",
         "",
@@ -60,6 +65,7 @@ def markdown(table: Mapping[str, Any], model: str, written_by: str, figure: bool
         "the tokens, same seeds, with the artifact and without. *bytes*: of its file. *fitting*: "
         "without the drawing of images of the class.",
         *(f"- *{CONTESTANTS[name].title}*: {CONTESTANTS[name].how}." for name in methods),
+        *([CEILING] if table["ceiling"] else []),
         "- *Prompts*: " + "; ".join(f"`{prompt}`" for prompt in protocol["prompts"]) + ".",
         "- *Prompts for the drift*: "
         + "; ".join(f"`{prompt}`" for prompt in protocol["general_prompts"]) + ".",
@@ -84,22 +90,31 @@ def command(comparison: Comparison) -> str:
 
 def _block(listed: Sequence[Row]) -> list[str]:
     """The lines of one block's table."""
-    columns = {key: each for key, each in COLUMNS.items() if any(key in row for row in listed)}
-    titles = ["method", *(title for title, _, _ in columns.values()), "groups"]
-    lines = [f"| {' | '.join(titles)} |", "|---|" + "---:|" * (len(titles) - 1)]
+    methods = [row for row in listed if row["method"] != RENDERS]
+    columns = [key for key in COLUMNS if any(key in row for row in methods)]
+    titles = ["method", *(COLUMNS[key][0] for key in columns), "groups"]
     best = {}
-    for key, (_, _, choose) in columns.items():
-        values = [row[key] for row in listed if row.get(key) is not None]
-        best[key] = choose(values) if values else None
-    for row in listed:
-        shown = [
-            _figures(row.get(key), row.get(f"{key}_se"), form, best[key])
-            for key, (_, form, _) in columns.items()
-        ]
-        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
-        groups = f"{row['groups']} of {row['planned']} groups{diverged}"
-        lines.append("| " + " | ".join([CONTESTANTS[row["method"]].title, *shown, groups]) + " |")
-    return lines
+    for key in columns:
+        values = [row[key] for row in methods if row.get(key) is not None]
+        best[key] = COLUMNS[key][2](values) if values else None
+    return [
+        f"| {' | '.join(titles)} |",
+        "|---|" + "---:|" * (len(titles) - 1),
+        *(_line(row, columns, best if row in methods else {}) for row in listed),
+    ]
+
+
+def _line(row: Row, columns: Sequence[str], best: Mapping[str, float | None]) -> str:
+    title = "*fresh renders*"
+    if row["method"] != RENDERS:
+        title = CONTESTANTS[row["method"]].title
+    shown = [
+        _figures(row.get(key), row.get(f"{key}_se"), COLUMNS[key][1], best.get(key))
+        for key in columns
+    ]
+    diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
+    groups = f"{row['groups']} of {row['planned']} groups{diverged}"
+    return "| " + " | ".join([title, *shown, groups]) + " |"
 
 
 def _figures(mean: float | None, error: float | None, form: str, best: float | None) -> str:

@@ -10,7 +10,7 @@ from cones.errors import InputError
 from cones.evaluate.cells import Cell
 from cones.evaluate.comparison import MEASURES, CompareConfig, Comparison
 from cones.evaluate.contestants import CONTESTANTS
-from cones.evaluate.layout import Row, command, markdown, picture
+from cones.evaluate.layout import RENDERS, Row, command, markdown, picture
 from cones.evaluate.metrics import mean_and_se
 from cones.evaluate.protocol import TOYBOX, Protocol
 from cones.files import atomic_path, atomic_write
@@ -66,6 +66,8 @@ def compare(
 def rows(cells: Sequence[Cell], planned: Mapping[int, int]) -> list[Row]:
     """Means and standard errors over the groups, a row for each block and method.
 
+    Where the subjects' looks are known, a last row of each block is of fresh renders.
+
     Args:
         cells: of one protocol and one model.
         planned: number of subjects -> groups of that block.
@@ -82,13 +84,16 @@ def rows(cells: Sequence[Cell], planned: Mapping[int, int]) -> list[Row]:
         for method in dict.fromkeys(cell["method"] for cell in of_block):
             same = [cell for cell in of_block if cell["method"] == method]
             found.append(_row(size, method, same, planned[size]))
+        ceilings = {tuple(cell["members"]): cell["ceiling"] for cell in of_block if cell["ceiling"]}
+        if ceilings:
+            found.append(_row(size, RENDERS, list(ceilings.values()), planned[size]))
     return found
 
 
 def _row(size: int, method: str, cells: Sequence[Cell], planned: int) -> Row:
     row: Row = {"subjects": size, "method": method}
     for key in (*MEASURES, "seconds"):
-        values = [cell[key] for cell in cells if cell[key] is not None]
+        values = [cell[key] for cell in cells if cell.get(key) is not None]
         row[key], row[f"{key}_se"] = mean_and_se(values) if values else (None, None)
     if row["dino_alignment"] is None:
         del row["dino_alignment"], row["dino_alignment_se"]
@@ -105,10 +110,15 @@ def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
     path = out / "table.json"
     if not path.exists():
         return []
-    ours = {(len(task.group), task.method) for task in comparison.tasks}
+    ours = {
+        (size, method)
+        for size in comparison.planned
+        for method in (*comparison.config.methods, RENDERS)
+    }
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
-        kept = [row for row in old["cells"] if (row["subjects"], row["method"]) not in ours]
+        listed = [*old["cells"], *old["ceiling"]]
+        kept = [row for row in listed if (row["subjects"], row["method"]) not in ours]
         about = {key: old[key] for key in comparison.about}
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(
@@ -117,7 +127,7 @@ def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
     if kept:
         for key, value in comparison.about.items():
             _require_alike(key, about, {key: value}, str(path))
-    return [row for row in kept if row["method"] in CONTESTANTS]
+    return [row for row in kept if row["method"] in (*CONTESTANTS, RENDERS)]
 
 
 def _require_alike(key: str, one: Mapping[str, Any], two: Mapping[str, Any], where: str) -> None:
@@ -151,9 +161,13 @@ def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> 
     """
     done = comparison.done()
     found = rows([cell for _, cell in done], comparison.planned) + list(kept)
-    order = list(CONTESTANTS)
+    order = [*CONTESTANTS, RENDERS]
     found.sort(key=lambda row: (row["subjects"], order.index(row["method"])))
-    table = {**comparison.about, "cells": found}
+    table = {
+        **comparison.about,
+        "cells": [row for row in found if row["method"] != RENDERS],
+        "ceiling": [row for row in found if row["method"] == RENDERS],
+    }
     figure = picture(comparison, done)
     text = markdown(table, comparison.backbone.name, command(comparison), figure is not None)
     atomic_write(out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
