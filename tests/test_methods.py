@@ -175,7 +175,7 @@ def test_training_computes_what_the_applied_artifact_draws(
 
 def test_text_with_replaced_rows_has_a_gradient_to_them(backbone: Backbone) -> None:
     prompts = ["a photo of a sks robot", "a mug"]
-    plain = backbone.encode_prompts(prompts)
+    plain = backbone.encode_prompts(prompts).states
     assert torch.equal(text_states(backbone, prompts, {}), plain)
     row = leaf(torch.zeros(32))
     states = text_states(backbone, prompts, {"sks": row})
