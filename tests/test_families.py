@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from test_backbone import refusal
 from tiny import tiny_folder, tiny_pipeline
+from tiny_checkpoint import save_checkpoint
 from tiny_families import PIPELINES, tiny_flux_pipeline, tiny_pixart_pipeline, tiny_sdxl_pipeline
 from torch import Tensor
 
@@ -381,24 +382,48 @@ def test_weights_that_are_not_in_place_are_refused(fault: str) -> None:
         assert "found torch.int8; load the model in one" in refusal(pipeline)
 
 
-def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache that holds "nobody/tiny" at its branch main."""
+def hub(folder: Path, name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of downloads that holds a model at its branch main."""
     commit = "0" * 40
-    model = folder / "models--nobody--tiny"
+    model = folder / f"models--{name.replace('/', '--')}"
     (model / "refs").mkdir(parents=True)
     (model / "refs" / "main").write_text(commit)
-    shutil.copytree(tiny_folder(), model / "snapshots" / commit)
+    shutil.copytree(source, model / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
 
 
 def test_a_downloaded_revision_is_opened_and_another_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub(tmp_path, monkeypatch)
+    hub(tmp_path, "nobody/tiny", tiny_folder(), monkeypatch)
     for revision in (None, "main", "0" * 40):
         assert load_backbone("nobody/tiny", revision=revision).name == "nobody/tiny"
     line = refusal("nobody/tiny", revision="v2")
     assert line.startswith("model 'nobody/tiny' at revision 'v2': cannot be opened (")
+
+
+def test_one_file_is_opened_with_the_configuration_of_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, path = tiny_pipeline(kl=True), tmp_path / "model.safetensors"
+    save_checkpoint(pipeline, path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    assert refusal(path) == (
+        f"{path}: is a checkpoint like stable-diffusion-v1-5/stable-diffusion-v1-5, whose "
+        "configuration and tokenizer are not on this machine; allow their download once "
+        "(--allow_download), or give the model as a diffusers folder"
+    )
+    pipeline.save_pretrained(tmp_path / "configuration")
+    for weights in (tmp_path / "configuration").rglob("*.safetensors"):
+        weights.unlink()
+    base = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    hub(tmp_path / "hub", base, tmp_path / "configuration", monkeypatch)
+    opened = load_backbone(path)
+    assert opened.name == "model.safetensors"
+    for part in ("unet", "vae", "text_encoder"):
+        there, here = (getattr(each, part).state_dict() for each in (pipeline, opened.pipeline))
+        assert there.keys() == here.keys()
+        assert all(torch.equal(there[name], here[name]) for name in there)
 
 
 @pytest.mark.parametrize("missing", ["model_index.json", "text_encoder_2", "unet", "vae"])

@@ -127,7 +127,8 @@ def _open_file(path: Path, dtype: torch.dtype, local_files_only: bool) -> Diffus
     except OSError as error:
         raise InputError(
             f"{path}: is a checkpoint like {base_name}, whose configuration and tokenizer are not "
-            "on this machine; download that model, or give the model as a diffusers folder"
+            "on this machine; allow their download once (--allow_download), or give the model as a "
+            "diffusers folder"
         ) from error
     kind = _kind(str(path), json.loads((Path(folder) / "model_index.json").read_text()))
     pipeline: DiffusionPipeline = kind.from_single_file(
