@@ -64,7 +64,8 @@ def load_backbone(
     if isinstance(model, DiffusionPipeline):
         pipeline, name = model, model_name(model)
     else:
-        pipeline, name = _open(os.fspath(model), revision, dtype, local_files_only), str(model)
+        name = os.fspath(model)
+        pipeline = _open(name, revision, dtype, local_files_only)
         _move(pipeline, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     check_served(name, [kind.__name__ for kind in type(pipeline).__mro__])
     backbone = Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)

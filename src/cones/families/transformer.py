@@ -77,17 +77,18 @@ class Flux(Flow):
     def predict(self, run: Run, noisy: Tensor, timesteps: Tensor, prompts: Conditioning) -> Tensor:
         """The way from the picture to the noise."""
         pipeline, scale = self.pipeline, self.pipeline.vae_scale_factor
-        (count, height, width), kind = (len(noisy), *noisy.shape[2:]), (noisy.device, noisy.dtype)
+        height, width = noisy.shape[2:]
+        guided = self.config.guidance_embeds
         output = run(
             hidden_states=pipeline._pack_latents(noisy.contiguous(), *noisy.shape),
             timestep=self.sigmas(timesteps).to(noisy),
-            guidance=noisy.new_full((count,), FLUX_GUIDANCE)
-            if self.config.guidance_embeds
-            else None,
+            guidance=noisy.new_full(timesteps.shape, FLUX_GUIDANCE) if guided else None,
             pooled_projections=prompts.pooled,
             encoder_hidden_states=prompts.states,
             txt_ids=noisy.new_zeros(prompts.states.shape[1], 3),
-            img_ids=pipeline._prepare_latent_image_ids(count, height // 2, width // 2, *kind),
+            img_ids=pipeline._prepare_latent_image_ids(
+                len(noisy), height // 2, width // 2, noisy.device, noisy.dtype
+            ),
         )
         unpacked: Tensor = pipeline._unpack_latents(output, height * scale, width * scale, scale)
         return unpacked
