@@ -17,6 +17,7 @@ from tiny import tiny_pipeline
 from cones import methods
 from cones.backbone import Backbone
 from cones.errors import ConesError, InputError
+from cones.families import Conditioning
 from cones.methods import custom_diffusion, dreambooth, lora, textual_inversion
 from cones.methods.artifact import Cones, TunedWeights
 from cones.methods.leaves import Leaves, leaf, text_states
@@ -175,7 +176,7 @@ def test_training_computes_what_the_applied_artifact_draws(
 
 def test_text_with_replaced_rows_has_a_gradient_to_them(backbone: Backbone) -> None:
     prompts = ["a photo of a sks robot", "a mug"]
-    plain = backbone.encode_prompts(prompts)
+    plain = backbone.encode_prompts(prompts).states
     assert torch.equal(text_states(backbone, prompts, {}), plain)
     row = leaf(torch.zeros(32))
     states = text_states(backbone, prompts, {"sks": row})
@@ -193,7 +194,8 @@ def test_the_factors_do_what_peft_does(backbone: Backbone) -> None:
         for name, p in adapted.denoiser.named_parameters()
         if "lora_" in name
     }
-    inputs = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.randn(2, 32, 32)
+    prompts = Conditioning(torch.randn(2, 32, 32))
+    inputs = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), prompts
     artifact = TunedWeights(
         "lora",
         (),

@@ -91,7 +91,7 @@ def test_the_words_are_those_of_the_subject(
     backbone: Backbone, artifacts: list[TunedWeights]
 ) -> None:
     (subject,) = artifacts[0].subjects
-    states = backbone.encode_prompts(["a photo of a sks robot"])[0]
+    states = backbone.encode_prompts(["a photo of a sks robot"]).states[0]
     assert torch.equal(target_words(backbone, [subject]), states[5:7].double())
 
 

@@ -28,6 +28,7 @@ ORDER = [
     "shutting",
     "photos",
     "pictures",
+    "families",
     "backbone",
     "pretrained",
     "subject",

@@ -112,15 +112,17 @@ def test_every_photograph_is_encoded_with_every_prompt(
 ) -> None:
     means, deviations = backbone.encode_images(subject().images)
     assert torch.equal(examples.means, means) and torch.equal(examples.deviations, deviations)
-    assert torch.equal(examples.states, backbone.encode_prompts(subject().prompts()))
+    expected = backbone.encode_prompts(subject().prompts())
+    assert torch.equal(examples.states.states, expected.states)
     assert examples.pairs == (tuple(range(len(TEMPLATES))),) * 3
 
 
 def test_a_batch_is_what_its_seed_makes_it(examples: Examples) -> None:
     first, again = (examples.draw(8, 1000, seeded()) for _ in range(2))
     other = examples.draw(8, 1000, seeded(1))
-    for name in ("latents", "noise", "timesteps", "states"):
+    for name in ("latents", "noise", "timesteps"):
         assert torch.equal(getattr(first, name), getattr(again, name))
+    assert torch.equal(first.states.states, again.states.states)
     assert not torch.equal(first.noise, other.noise)
     torch.manual_seed(5)  # the global seed has no part in it
     assert torch.equal(first.noise, examples.draw(8, 1000, seeded()).noise)
@@ -130,7 +132,7 @@ def test_a_batch_has_its_shapes_and_types(examples: Examples) -> None:
     batch = examples.draw(5, 1000, seeded())
     assert len(batch) == 5
     assert batch.latents.shape == batch.noise.shape == (5, 4, 8, 8)
-    assert batch.states.shape == (5, 32, 32)
+    assert batch.states.states.shape == (5, 32, 32)
     assert batch.timesteps.shape == (5,) and batch.timesteps.dtype == torch.int64
 
 
@@ -180,8 +182,8 @@ def test_a_latent_goes_with_its_own_prompts_only(backbone: Backbone) -> None:
     assert len(known.states) == 3  # "a mug" is encoded once
     drawn = known.draw(100, 1000, seeded())
     seen = {
-        (k, next(r for r, state in enumerate(known.states) if torch.equal(state, used)))
-        for k, used in zip(chosen(known, drawn), drawn.states, strict=True)
+        (k, next(r for r, state in enumerate(known.states.states) if torch.equal(state, used)))
+        for k, used in zip(chosen(known, drawn), drawn.states.states, strict=True)
     }
     assert seen == {(0, 0), (0, 1), (1, 2), (1, 0)}
 
@@ -190,7 +192,8 @@ def test_batches_are_joined(examples: Examples) -> None:
     a, b = examples.draw(2, 1000, seeded(0)), examples.draw(3, 1000, seeded(1))
     both = joined([a, b])
     assert len(both) == 5
-    assert torch.equal(both.states[:2], a.states) and torch.equal(both.timesteps[2:], b.timesteps)
+    assert torch.equal(both.states[:2].states, a.states.states)
+    assert torch.equal(both.timesteps[2:], b.timesteps)
 
 
 def test_examples_are_joined(backbone: Backbone) -> None:
@@ -201,4 +204,4 @@ def test_examples_are_joined(backbone: Backbone) -> None:
     both = joined_examples(parts)
     assert both.pairs == ((0,), (1, 0), (2,))
     assert torch.equal(both.means, torch.cat([part.means for part in parts]))
-    assert torch.equal(both.states, torch.cat([part.states for part in parts]))
+    assert torch.equal(both.states.states, torch.cat([part.states.states for part in parts]))

@@ -53,13 +53,13 @@ def tiny_sd3() -> nn.Module:
 
 
 def tiny_flux() -> nn.Module:
-    """A FluxTransformer2DModel of one double and one single block."""
+    """A FluxTransformer2DModel of one double and one single block, distilled from guidance."""
     from diffusers import FluxTransformer2DModel
 
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4,
+        in_channels=16,
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,
@@ -67,6 +67,7 @@ def tiny_flux() -> nn.Module:
         joint_attention_dim=32,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
     ).eval()
 
 
@@ -89,6 +90,45 @@ def tiny_pixart() -> nn.Module:
     ).eval()
 
 
+def tiny_clip(width: int, layers: int = 1, projection: int | None = None) -> Any:
+    """A CLIPTextModel for the toybox's tokenizer; with a projection of that width if one is given.
+
+    Its seed is the caller's.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    tokenizer = toybox_tokenizer()
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=projection or 512,
+    )
+    kind = CLIPTextModel if projection is None else CLIPTextModelWithProjection
+    return kind(config).eval()
+
+
+def tiny_kl(shift: float | None = None) -> Any:
+    """An AutoencoderKL of 4 channels that halves the side; its seed is the caller's."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=16,
+        shift_factor=shift,
+    ).eval()
+
+
 def tiny_pipeline(seed: int = 0, prediction: str = "v_prediction", kl: bool = False) -> Any:
     """A StableDiffusionPipeline with the toybox's tokenizer; pictures of 16 x 16 pixels.
 
@@ -97,39 +137,20 @@ def tiny_pipeline(seed: int = 0, prediction: str = "v_prediction", kl: bool = Fa
         prediction: what its scheduler says the UNet predicts.
         kl: an AutoencoderKL, whose latents have a spread, in place of an AutoencoderTiny.
     """
-    from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
 
     torch.manual_seed(seed)
-    tokenizer = _toybox_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    if kl:
-        vae = AutoencoderKL(
-            block_out_channels=(16, 16),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=8,
-            sample_size=16,
-        )
-    else:
-        vae = AutoencoderTiny(
+    vae = (
+        tiny_kl()
+        if kl
+        else AutoencoderTiny(
             encoder_block_out_channels=(16, 16),
             decoder_block_out_channels=(16, 16),
             num_encoder_blocks=(1, 1),
             num_decoder_blocks=(1, 1),
             latent_channels=4,
         )
+    )
     unet = tiny_unet(seed)
     unet.register_to_config(sample_size=8)
     scheduler = DDIMScheduler(
@@ -143,8 +164,8 @@ def tiny_pipeline(seed: int = 0, prediction: str = "v_prediction", kl: bool = Fa
     )
     pipeline = StableDiffusionPipeline(
         vae=vae.eval(),
-        text_encoder=CLIPTextModel(text).eval(),
-        tokenizer=tokenizer,
+        text_encoder=tiny_clip(width=32),
+        tokenizer=toybox_tokenizer(),
         unet=unet,
         scheduler=scheduler,
         safety_checker=None,
@@ -169,7 +190,8 @@ def _temporary() -> TemporaryDirectory[str]:
 
 
 @cache
-def _toybox_tokenizer() -> Any:
+def toybox_tokenizer() -> Any:
+    """The toybox's CLIPTokenizer."""
     from cones.toybox.tokenizer import build_tokenizer
 
     return build_tokenizer(Path(_temporary().name) / "tokenizer")

@@ -165,8 +165,8 @@ def resolutions(backbone: Backbone) -> tuple[int, ...]:
     Raises:
         InputError: the model has no cross-attention.
     """
-    config = backbone.pipeline.unet.config
-    shape = (1, config.in_channels, config.sample_size, config.sample_size)
+    family = backbone.family
+    shape = (1, family.config.in_channels, family.side, family.side)
     with recording(backbone, 1) as recorder:
         timestep = torch.zeros(1, dtype=torch.int64, device=backbone.device)
         noisy = torch.zeros(shape, device=backbone.device)
@@ -212,7 +212,8 @@ def attention_maps(
             steps=steps,
             guidance=guidance,
         )
-    return AttentionMaps(tokens, _of_tokens(recorder, side, tokens)[0], picture.image)
+    (maps,) = _of_tokens(recorder, side, backbone.family.start, tokens)
+    return AttentionMaps(tokens, maps, picture.image)
 
 
 @torch.no_grad()
@@ -253,6 +254,7 @@ def photo_maps(
             f"timesteps: expected some of 0 to {backbone.timesteps - 1}, found {list(timesteps)}"
         )
     tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
+    first = backbone.family.start
     latents, _ = backbone.encode_images(images)
     states = backbone.encode_prompts([prompt])
     generator = torch.Generator().manual_seed(seed)
@@ -265,15 +267,15 @@ def photo_maps(
                 for timestep in timesteps:
                     t = torch.full((len(some),), timestep, device=backbone.device)
                     noisy = backbone.add_noise(some, eps, t)
-                    backbone.predict(noisy, t, states.expand(len(some), -1, -1))
-            parts.append(_of_tokens(recorder, side, tokens))
+                    backbone.predict(noisy, t, states[[0] * len(some)])
+            parts.append(_of_tokens(recorder, side, first, tokens))
     squares = [square(image, backbone.resolution) for image in images]
     return [AttentionMaps(tokens, *each) for each in zip(torch.cat(parts), squares, strict=True)]
 
 
 def _tokens(backbone: Backbone, prompt: str) -> tuple[str, ...]:
     """The text of each token of a prompt that the model reads."""
-    ids = backbone.token_ids(prompt)[: backbone.tokenizer.model_max_length - 2]
+    ids = backbone.token_ids(prompt)[: backbone.family.room]
     if not ids:
         raise InputError(f"prompt {prompt!r}: expected at least one word to map, found none")
     return tuple(backbone.tokenizer.decode([number]).strip() for number in ids)
@@ -291,6 +293,6 @@ def _side(backbone: Backbone, resolution: int | None) -> int:
     return resolution or sides[0]
 
 
-def _of_tokens(recorder: Recorder, side: int, tokens: Sequence[str]) -> Tensor:
-    """The maps of the prompt's own tokens, which stand behind the start's."""
-    return recorder.mean(side)[:, 1 : 1 + len(tokens)]
+def _of_tokens(recorder: Recorder, side: int, first: int, tokens: Sequence[str]) -> Tensor:
+    """The maps of the prompt's own tokens, which stand behind the start's, if there is one."""
+    return recorder.mean(side)[:, first : first + len(tokens)]

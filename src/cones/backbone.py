@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedTokenizerBase
 
 from cones.errors import InputError
+from cones.families import Conditioning, Family, family_of
+from cones.layers import denoiser
 from cones.photos import square
 
 
@@ -20,25 +24,29 @@ class Backbone:
     """A frozen text-to-image model: epsilon_theta of the paper with its encoders and its schedule.
 
     Attributes:
-        pipeline: the diffusers pipeline.
+        pipeline: the diffusers pipeline, of one of `cones.families`.
         name: what to call it in files and messages.
         amp: the type of autocast in `predict`; None for the weights' own.
     """
 
-    pipeline: StableDiffusionPipeline
+    pipeline: DiffusionPipeline
     name: str
     amp: torch.dtype | None = None
 
+    @cached_property
+    def family(self) -> Family:
+        """What is its kind's own."""
+        return family_of(self.pipeline)
+
     @property
     def denoiser(self) -> nn.Module:
-        """The UNet."""
-        unet: nn.Module = self.pipeline.unet
-        return unet
+        """The UNet or transformer, without a compiled wrapper."""
+        return denoiser(self.pipeline)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the prompts."""
-        return self.pipeline.tokenizer
+        return self.family.tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +61,7 @@ class Backbone:
     @property
     def resolution(self) -> int:
         """Side of its pictures, in pixels."""
-        return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+        return int(self.family.side * self.pipeline.vae_scale_factor)
 
     @property
     def timesteps(self) -> int:
@@ -73,70 +81,38 @@ class Backbone:
         Returns:
             Two float32 tensors `[n, channels, height, width]`, scaled as the denoiser wants them.
         """
-        vae = self.pipeline.vae
         means, deviations = [], []
-        for start in range(0, len(images), batch):
-            squares = [square(image, self.resolution) for image in images[start : start + batch]]
-            pixels = torch.from_numpy(np.stack([np.asarray(image) for image in squares]))
-            pixels = pixels.permute(0, 3, 1, 2).to(vae.device, torch.float32) / 127.5 - 1
-            encoded = vae.encode(pixels.to(vae.dtype))
-            if hasattr(encoded, "latent_dist"):
-                mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
-            else:  # AutoencoderTiny has no spread
-                mean, deviation = encoded.latents, torch.zeros_like(encoded.latents)
-            means.append(mean.float())
-            deviations.append(deviation.float())
-        scale = vae.config.scaling_factor
-        return torch.cat(means) * scale, torch.cat(deviations) * scale
+        with self.family.encoding_vae() as vae:
+            for start in range(0, len(images), batch):
+                some = images[start : start + batch]
+                squares = [square(image, self.resolution) for image in some]
+                pixels = torch.from_numpy(np.stack([np.asarray(image) for image in squares]))
+                pixels = pixels.permute(0, 3, 1, 2).to(vae.device, torch.float32) / 127.5 - 1
+                mean, deviation = _moments(vae.encode(pixels.to(vae.dtype)))
+                means.append(mean.float())
+                deviations.append(deviation.float())
+        scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0
+        return (torch.cat(means) - shift) * scale, torch.cat(deviations) * scale
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """The text encoder's states of each prompt.
-
-        Returns:
-            `[n, length, width]`, padded to the tokenizer's length as the pipeline does.
-        """
-        states: Tensor = self.pipeline.text_encoder(self.padded_ids(prompts))[0]
-        return states
-
-    def padded_ids(self, prompts: Sequence[str]) -> Tensor:
-        """The tokens that the text encoder reads, int64 `[n, length]`, where the encoder is."""
-        tokens = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            truncation=True,
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        )
-        ids: Tensor = tokens.input_ids.to(self.pipeline.text_encoder.device)
-        return ids
-
-    def alphas(self) -> Tensor:
-        """The schedule's cumulative alphas, float32 `[timesteps]`."""
-        alphas: Tensor = self.pipeline.scheduler.alphas_cumprod
-        return alphas.to(self.device, torch.float32)
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """What the denoiser is told of each prompt, padded as the pipeline does."""
+        return self.family.encode_prompts(prompts)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps; all `[n, channels, height, width]`."""
-        signal, spread = self._mixture(timesteps)
+        """x_t: so much of x_0 and so much of eps; all `[n, channels, height, width]`."""
+        signal, spread = self.family.mixture(timesteps)
         return signal * latents + spread * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the denoiser should say: the noise, or the velocity for a v-prediction model."""
-        if self.pipeline.scheduler.config.prediction_type == "epsilon":
-            return noise
-        signal, spread = self._mixture(timesteps)
-        return signal * noise - spread * latents
-
-    def _mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        alphas = self.alphas()[timesteps].view(-1, 1, 1, 1)
-        return alphas.sqrt(), (1 - alphas).sqrt()
+        """What the denoiser should say: the noise, the velocity, or the flow's direction."""
+        return self.family.target(latents, noise, timesteps)
 
     def predict(
         self,
         noisy: Tensor,
         timesteps: Tensor,
-        states: Tensor,
+        prompts: Conditioning,
         weights: Mapping[str, Tensor] | None = None,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
@@ -145,7 +121,7 @@ class Backbone:
         Args:
             noisy: x_t, `[n, channels, height, width]`.
             timesteps: int64 `[n]`.
-            states: `[n, length, width]`.
+            prompts: n of them.
             weights: layer -> weight to compute with in place of the model's own, which stay as
                 they are.
             parameters: the same for whatever parameters, by their full names in the denoiser.
@@ -156,11 +132,18 @@ class Backbone:
         named = {f"{layer}.weight": weight for layer, weight in (weights or {}).items()}
         named.update(parameters or {})
         replaced = {name: value.to(self.dtype) for name, value in named.items()}
-        inputs = (noisy.to(self.dtype), timesteps, states.to(self.dtype))
+
+        def run(*inputs: Tensor, **named: Any) -> Tensor:
+            output: Tensor = functional_call(
+                self.denoiser, replaced, inputs, {**named, "return_dict": False}
+            )[0]
+            return output
+
+        inputs = (noisy.to(self.dtype), timesteps, prompts.to(self.dtype))
         amp = self.amp or torch.bfloat16
         with torch.autocast(self.device.type, amp, enabled=self.amp is not None):
-            output = functional_call(self.denoiser, replaced, inputs, {"return_dict": False})[0]
-        return torch.as_tensor(output).float()
+            output = self.family.predict(run, *inputs)
+        return output.float()
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens of a text, without the tokenizer's start, end and padding.
@@ -182,9 +165,9 @@ class Backbone:
         ids = self.token_ids(token)
         rare = ", ".join(self.rare_tokens(3))
         remedy = f"; use a rare single token such as {rare}" if rare else "; use a rarer single one"
-        if len(ids) != 1:
+        if not self._can_be_token(ids):
             raise InputError(f"token {token!r}: expected one token, found {len(ids)}{remedy}")
-        if ids[0] in set(self.tokenizer.all_special_ids):
+        if {*ids} & {*self.tokenizer.all_special_ids}:
             raise InputError(f"token {token!r}: is special or unknown to the tokenizer{remedy}")
         if ids == self.token_ids(class_noun):
             raise InputError(f"token {token!r}: is the class noun itself{remedy}")
@@ -202,7 +185,7 @@ class Backbone:
         Raises:
             InputError: a needed word is cut off.
         """
-        room = self.tokenizer.model_max_length - 2
+        room = self.family.room
         ids = self.token_ids(prompt)
         if len(ids) <= room:
             return None
@@ -219,8 +202,18 @@ class Backbone:
         )
 
     def rare_tokens(self, count: int) -> list[str]:
-        """Words that are single tokens here and that hardly any caption uses."""
+        """Words that can be a subject's here and that hardly any caption uses."""
         from cones.toybox.captions import RARE_TOKENS
 
-        known = [word for word in RARE_TOKENS if len(self.token_ids(word)) == 1]
+        known = [word for word in RARE_TOKENS if self._can_be_token(self.token_ids(word))]
         return known[:count]
+
+    def _can_be_token(self, ids: Sequence[int]) -> bool:
+        return len(ids) == 1 or (len(ids) > 1 and not self.family.whole_tokens)
+
+
+def _moments(encoded: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of what an autoencoder says."""
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mean, encoded.latent_dist.std
+    return encoded.latents, torch.zeros_like(encoded.latents)  # AutoencoderTiny has no spread

@@ -11,7 +11,6 @@ from itertools import product
 from typing import Any, Protocol
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 
 from cones.backbone import Backbone
 from cones.errors import InputError
@@ -76,7 +75,7 @@ def generate(
     batch: int = 8,
     on_picture: Callable[[Picture], None] | None = None,
 ) -> list[Picture]:
-    """Draws every prompt with every seed, by DPM-Solver++ (2M).
+    """Draws every prompt with every seed, by DPM-Solver++ (2M), or by Euler steps in a flow.
 
     A picture depends on its prompt, its seed and the settings, not on the others of its batch (but
     for the last bits of floating-point sums). Each picture's `provenance` says all of that:
@@ -129,7 +128,7 @@ def generate(
         nullcontext() if neurons is None else shut(backbone, sets, strength),
     ):
         settings = {
-            "negative_prompt": negative_prompt,
+            "negative_prompt": negative_prompt if backbone.family.negates else "",
             "steps": str(steps),
             "guidance": str(guidance),
             "scheduler": type(pipeline.scheduler).__name__,
@@ -141,7 +140,7 @@ def generate(
         }
         wanted = list(product(prompts, seeds))
         for start in range(0, len(wanted), batch):
-            for picture in _draw(pipeline, wanted[start : start + batch], settings):
+            for picture in _draw(backbone, pipeline, wanted[start : start + batch], settings):
                 pictures.append(picture)
                 if on_picture is not None:
                     on_picture(picture)
@@ -165,6 +164,8 @@ def _remarks(
         yield remark
     if remark := backbone.check_prompt(negative_prompt):
         yield remark
+    if negative_prompt and not backbone.family.negates:
+        yield f"negative prompt {negative_prompt!r}: has no effect in {backbone.family.title}"
     for prompt in prompts:
         named = [subject for subject in subjects if names(prompt, subject.token)]
         if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
@@ -186,9 +187,7 @@ def _remarks(
 def _with_solver(backbone: Backbone) -> Any:
     """The backbone's pipeline with another scheduler; the original keeps its own."""
     pipeline = copy.copy(backbone.pipeline)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        backbone.pipeline.scheduler.config, algorithm_type="dpmsolver++", solver_order=2
-    )
+    pipeline.scheduler = backbone.family.solver()
     return pipeline
 
 
@@ -204,29 +203,32 @@ def _neurons_settings(
 
 
 def _draw(
-    pipeline: Any, wanted: Sequence[tuple[str, int]], settings: Mapping[str, str]
+    backbone: Backbone,
+    pipeline: Any,
+    wanted: Sequence[tuple[str, int]],
+    settings: Mapping[str, str],
 ) -> list[Picture]:
     """One batch of (prompt, seed)."""
+    guidance, negative_prompt = float(settings["guidance"]), settings["negative_prompt"]
     images = pipeline(
         [prompt for prompt, _ in wanted],
-        negative_prompt=[settings["negative_prompt"]] * len(wanted),
         num_inference_steps=int(settings["steps"]),
-        guidance_scale=float(settings["guidance"]),
         generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
+        **backbone.family.settings(len(wanted), guidance, negative_prompt),
     ).images
     pictures = []
     for image, (prompt, seed) in zip(images, wanted, strict=True):
         provenance = {"prompt": prompt, "seed": str(seed), **settings}
-        provenance["parameters"] = _parameters(provenance, image.size)
+        provenance["parameters"] = _parameters(provenance, backbone.family.sampler, image.size)
         pictures.append(Picture(image, prompt, seed, provenance))
     return pictures
 
 
-def _parameters(provenance: Mapping[str, str], size: tuple[int, int]) -> str:
+def _parameters(provenance: Mapping[str, str], sampler: str, size: tuple[int, int]) -> str:
     """The text that A1111's web UI keeps in a picture, and that many programs read."""
     pairs = {
         "Steps": provenance["steps"],
-        "Sampler": "DPM++ 2M",
+        "Sampler": sampler,
         "CFG scale": provenance["guidance"],
         "Seed": provenance["seed"],
         "Size": f"{size[0]}x{size[1]}",

@@ -1,27 +1,44 @@
 """Opening a base model: the toybox, a folder, one file, a hub name, or a loaded pipeline."""
 
+import inspect
+import json
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers import DiffusionPipeline
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
+from diffusers.loaders.single_file_utils import (
+    SingleFileComponentError,
+    fetch_diffusers_config,
+    load_single_file_checkpoint,
+)
 from diffusers.utils import logging
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from torch import nn
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.layers import model_name
+from cones.families import check_served
+from cones.layers import model_name, projections
 from cones.toybox import weights
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
 TOYBOX = "toybox"
+CONFIGURATION = ["*.json", "*.txt", "*.model"]  # what a model's files hold besides weights
+CANNOT_OPEN = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError,
+    SafetensorError, SingleFileComponentError,
+)  # fmt: skip
 
 
 def load_backbone(
-    model: str | os.PathLike[str] | StableDiffusionPipeline = TOYBOX,
+    model: str | os.PathLike[str] | DiffusionPipeline = TOYBOX,
     *,
     revision: str | None = None,
     device: str | torch.device | None = None,
@@ -33,7 +50,8 @@ def load_backbone(
 
     Args:
         model: "toybox" (the embedded model), a diffusers folder, one `.safetensors` checkpoint, a
-            hub name, or a pipeline that is loaded already (used as it is).
+            hub name, or a pipeline that is loaded already (used as it is). It is of one of
+            `cones.families`.
         revision: of a hub name.
         device: where to put it; a GPU if there is one.
         dtype: of the weights.
@@ -46,45 +64,94 @@ def load_backbone(
     if isinstance(model, DiffusionPipeline):
         pipeline, name = model, model_name(model)
     else:
-        pipeline, name = _open(os.fspath(model), revision, dtype, local_files_only)
+        name = os.fspath(model)
+        pipeline = _open(name, revision, dtype, local_files_only)
         _move(pipeline, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _check(pipeline, name)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.requires_grad_(False).eval()
+    check_served(name, [kind.__name__ for kind in type(pipeline).__mro__])
+    backbone = Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)
+    backbone.family.check(name)
+    parts = {
+        part: each for part, each in pipeline.components.items() if isinstance(each, nn.Module)
+    }
+    for part, module in parts.items():
+        _check_in_place(name, part, module)
+        module.requires_grad_(False).eval()
+    projections(pipeline)  # which refuses weights that are not plain
     pipeline.set_progress_bar_config(disable=True)
-    return Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)
+    return backbone
 
 
 def _open(
     model: str, revision: str | None, dtype: torch.dtype, local_files_only: bool
-) -> tuple[StableDiffusionPipeline, str]:
+) -> DiffusionPipeline:
     path = weights("pipeline") if model == TOYBOX else Path(model)
-    options = {"torch_dtype": dtype, "local_files_only": local_files_only}
-    quiet = {"safety_checker": None, "requires_safety_checker": False}
     try:
         with _quiet():
             if path.is_file():
-                if path.suffix != ".safetensors":
-                    raise InputError(f"{path}: expected a .safetensors file; convert it first")
-                return StableDiffusionPipeline.from_single_file(
-                    str(path), **options, **quiet
-                ), model
-            source = str(path) if path.is_dir() else model
-            return (
-                StableDiffusionPipeline.from_pretrained(
-                    source, revision=revision, use_safetensors=True, **options, **quiet
-                ),
-                model,
+                return _open_file(path, dtype, local_files_only)
+            return _open_folder(
+                str(path) if path.is_dir() else model, revision, dtype, local_files_only
             )
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
+    except CANNOT_OPEN as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
+        at = f" at revision {revision!r}" if revision else ""
         raise InputError(
-            f"model {model!r}: cannot be opened ({reason}); expected 'toybox', a diffusers folder, "
-            "a .safetensors file or the name of a downloaded model"
+            f"model {model!r}{at}: cannot be opened ({reason}); expected 'toybox', a diffusers "
+            "folder, a .safetensors file or the name of a downloaded model"
         ) from error
 
 
-def _move(pipeline: StableDiffusionPipeline, device: str | torch.device) -> None:
+def _open_folder(
+    source: str, revision: str | None, dtype: torch.dtype, local_files_only: bool
+) -> DiffusionPipeline:
+    """A folder, or what a hub name stands for; its kind is known before its weights are read."""
+    where = {"revision": revision, "local_files_only": local_files_only}
+    kind = _kind(source, DiffusionPipeline.load_config(source, **where))
+    pipeline: DiffusionPipeline = kind.from_pretrained(
+        source, use_safetensors=True, torch_dtype=dtype, **where, **_unchecked(kind)
+    )
+    return pipeline
+
+
+def _open_file(path: Path, dtype: torch.dtype, local_files_only: bool) -> DiffusionPipeline:
+    """One file: the weights tell what they are of, whose configuration the hub has."""
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: expected a .safetensors file; convert it first")
+    base = fetch_diffusers_config(load_single_file_checkpoint(str(path)))
+    base_name = base["pretrained_model_name_or_path"]
+    try:
+        folder = snapshot_download(
+            base_name, allow_patterns=CONFIGURATION, local_files_only=local_files_only
+        )
+    except OSError as error:
+        raise InputError(
+            f"{path}: is a checkpoint like {base_name}, whose configuration and tokenizer are not "
+            "on this machine; allow their download once (--allow_download), or give the model as a "
+            "diffusers folder"
+        ) from error
+    kind = _kind(str(path), json.loads((Path(folder) / "model_index.json").read_text()))
+    pipeline: DiffusionPipeline = kind.from_single_file(
+        str(path), config=folder, torch_dtype=dtype, local_files_only=True, **_unchecked(kind)
+    )
+    return pipeline
+
+
+def _kind(model: str, configuration: dict[str, Any]) -> Any:
+    """The class of a pipeline by its configuration."""
+    name = str(configuration.get("_class_name"))
+    check_served(model, [name])
+    return getattr(diffusers, name)
+
+
+def _unchecked(kind: Any) -> dict[str, object]:
+    """What opens a Stable Diffusion without its safety checker, a second model."""
+    options: dict[str, object] = {"safety_checker": None, "requires_safety_checker": False}
+    return options if options.keys() <= inspect.signature(kind).parameters.keys() else {}
+
+
+def _move(pipeline: DiffusionPipeline, device: str | torch.device) -> None:
     try:
         pipeline.to(device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
@@ -109,20 +176,14 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(loudness)
 
 
-def _check(pipeline: StableDiffusionPipeline, name: str) -> None:
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        if getattr(pipeline, part, None) is None:
-            raise InputError(
-                f"model {name!r}: is a {type(pipeline).__name__} without a {part}; expected a "
-                "Stable Diffusion pipeline"
-            )
-    unet = pipeline.unet.config
-    if unet.addition_embed_type or unet.in_channels != unet.out_channels:
+def _check_in_place(name: str, part: str, module: nn.Module) -> None:
+    """Refuses a component that hooks move about: its weights are not where they are computed with.
+
+    Raises:
+        InputError: it is offloaded, or spread by a device map.
+    """
+    if hasattr(module, "_hf_hook") or _is_group_offload_enabled(module):
         raise InputError(
-            f"model {name!r}: its UNet takes more than a noisy latent and a prompt (SDXL? "
-            "inpainting?), which is not served; expected Stable Diffusion 1 or 2"
+            f"model {name!r}: its {part} is offloaded; load the model without offloading and "
+            "without a device map"
         )
-    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind not in PREDICTION_TYPES:
-        expected = " or ".join(PREDICTION_TYPES)
-        raise InputError(f"model {name!r}: its scheduler predicts {kind!r}; expected {expected}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cones.backbone import Backbone
 from cones.errors import InputError
+from cones.families import Conditioning
 from cones.photos import load_photos
 
 MANY = 4  # subjects in one picture, as in the paper
@@ -77,13 +78,13 @@ class Batch:
         latents: x_0, float32 `[n, channels, height, width]`.
         noise: eps, like `latents`.
         timesteps: t, int64 `[n]`.
-        states: the text encoder's states, `[n, length, width]`.
+        states: the n encoded prompts.
     """
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
-    states: Tensor
+    states: Conditioning
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -97,13 +98,13 @@ class Examples:
     Attributes:
         means: of the latents, float32 `[n, channels, height, width]`.
         deviations: of the latents, like `means`.
-        states: `[m, length, width]`.
+        states: m encoded prompts.
         pairs: for each of the n latents the rows of `states` that name it.
     """
 
     means: Tensor
     deviations: Tensor
-    states: Tensor
+    states: Conditioning
     pairs: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -155,8 +156,11 @@ class Examples:
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Several batches as one."""
-    fields = ("latents", "noise", "timesteps", "states")
-    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in fields))
+    latents, noise, timesteps = (
+        torch.cat([getattr(batch, name) for batch in batches])
+        for name in ("latents", "noise", "timesteps")
+    )
+    return Batch(latents, noise, timesteps, Conditioning.cat([batch.states for batch in batches]))
 
 
 def joined_examples(parts: Sequence[Examples]) -> Examples:
@@ -166,8 +170,8 @@ def joined_examples(parts: Sequence[Examples]) -> Examples:
     for part in parts:
         pairs += [tuple(row + before for row in rows) for rows in part.pairs]
         before += len(part.states)
-    means, deviations, states = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in ("means", "deviations", "states")
+    means, deviations = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("means", "deviations")
     )
+    states = Conditioning.cat([part.states for part in parts])
     return Examples(means, deviations, states, tuple(pairs))

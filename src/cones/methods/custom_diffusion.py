@@ -17,7 +17,14 @@ from torch import Tensor
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.layers import projections
-from cones.methods.leaves import Leaves, embedding_of, leaf, leaves_of, text_states
+from cones.methods.leaves import (
+    Leaves,
+    embedding_of,
+    leaf,
+    leaves_of,
+    padded_ids,
+    text_states,
+)
 from cones.methods.training import RivalConfig, Training
 from cones.methods.tuned import TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
@@ -72,7 +79,7 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
         f"{template.format(noun)} {place}"
         for template, noun, place in product(TEMPLATES, NOUNS, PLACES)
     ]
-    regular = backbone.encode_prompts(captions).flatten(0, 1).cpu().double()
+    regular = backbone.encode_prompts(captions).states.flatten(0, 1).cpu().double()
     moments = regular.T @ regular
     moments += RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)
     words = []
@@ -106,7 +113,7 @@ def target_words(backbone: Backbone, subjects: Sequence[SubjectInfo]) -> Tensor:
     states = []
     for subject in subjects:
         prompt = TEMPLATES[0].format(f"{subject.token} {subject.class_noun}")
-        ids, words = backbone.padded_ids([prompt])[0].tolist(), backbone.token_ids(subject.token)
+        ids, words = padded_ids(backbone, [prompt])[0].tolist(), backbone.token_ids(subject.token)
         start, count = ids.index(words[0]), len(words) + len(backbone.token_ids(subject.class_noun))
         states.append(text_states(backbone, [prompt], {})[0, start : start + count])
     return torch.cat(states).detach().cpu().double()

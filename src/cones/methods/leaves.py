@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.families import StableDiffusion
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,19 @@ def leaves_of(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: leaf(parameter) for name, parameter in parameters.items()}
 
 
+def check_trainable(backbone: Backbone) -> None:
+    """Refuses models that the gradient methods are not written for.
+
+    Raises:
+        InputError: it is no Stable Diffusion 1 or 2.
+    """
+    if type(backbone.family) is not StableDiffusion:
+        raise InputError(
+            f"{backbone.name}: is a model of {backbone.family.title}; this method serves "
+            f"{StableDiffusion.title} only, concept neurons serve every family"
+        )
+
+
 def embedding_of(backbone: Backbone, text: str) -> Tensor:
     """The mean row of the text encoder's embedding over the tokens of a text, `[d]`."""
     table: Tensor = backbone.pipeline.text_encoder.get_input_embeddings().weight
@@ -66,7 +81,8 @@ def text_states(
         text_parameters: parameters of the text encoder, in place of its own.
 
     Returns:
-        `[n, length, width]`; without embeddings and parameters `Backbone.encode_prompts`.
+        `[n, length, width]`; without embeddings and parameters those of
+        `Backbone.encode_prompts`.
     """
     encoder, replaced = backbone.pipeline.text_encoder, dict(text_parameters or {})
     own = encoder.get_input_embeddings().weight
@@ -77,5 +93,18 @@ def text_states(
         rows = torch.stack([row.to(table) for row in embeddings.values()])
         replaced[name] = table.index_put((torch.tensor(ids, device=table.device),), rows)
     replaced = {name: value.to(own.dtype) for name, value in replaced.items()}
-    states: Tensor = functional_call(encoder, replaced, (backbone.padded_ids(prompts),))[0]
+    states: Tensor = functional_call(encoder, replaced, (padded_ids(backbone, prompts),))[0]
     return states
+
+
+def padded_ids(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
+    """The tokens that the text encoder reads, int64 `[n, length]`, where the encoder is."""
+    tokens = backbone.tokenizer(
+        list(prompts),
+        padding="max_length",
+        truncation=True,
+        max_length=backbone.family.length,
+        return_tensors="pt",
+    )
+    ids: Tensor = tokens.input_ids.to(backbone.pipeline.text_encoder.device)
+    return ids

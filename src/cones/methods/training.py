@@ -19,7 +19,8 @@ from torch import Tensor
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import ConesError, InputError
-from cones.methods.leaves import Leaves, text_states
+from cones.families import Conditioning
+from cones.methods.leaves import Leaves, check_trainable, text_states
 from cones.methods.tuned import TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
 from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
@@ -105,8 +106,10 @@ class Training:
             on_step: called with (stage, done, total, figures).
 
         Raises:
-            InputError: no subject, a token twice, or one that cannot carry a subject.
+            InputError: no subject, a token twice, or one that cannot carry a subject; or the model
+                is no Stable Diffusion 1 or 2.
         """
+        check_trainable(backbone)
         self.backbone, self.config, self.on_step = backbone, config, on_step
         self.subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
         check_subjects(backbone, self.subjects)
@@ -194,7 +197,8 @@ class Training:
         if leaves.embeddings or leaves.text_encoder:
             texts = [text for part in self._parts for text in part.texts]
             encoded = text_states(self.backbone, texts, leaves.embeddings, leaves.text_encoder)
-            states = list(torch.split(encoded, [len(part.texts) for part in self._parts]))
+            split = torch.split(encoded, [len(part.texts) for part in self._parts])
+            states = [Conditioning(each) for each in split]
         return joined(
             [
                 replace(part.examples, states=each).draw(

@@ -25,6 +25,7 @@ from cones.backbone import Backbone
 from cones.errors import BaseModelError, BaseModelWarning, ConesError, NeuronFileError
 from cones.files import atomic_write, safetensors_bytes
 from cones.layers import denoiser
+from cones.methods.leaves import check_trainable
 from cones.neurons import BaseInfo, SubjectInfo, distinct
 from cones.shutting import base_fingerprint
 
@@ -149,6 +150,7 @@ class TunedWeights:
 
     def _changes(self, backbone: Backbone) -> list[Change]:
         """Everything to overwrite; nothing is changed before all of it is known to fit."""
+        check_trainable(backbone)
         parts: dict[str, nn.Module] = {
             "unet": denoiser(backbone),
             "text_encoder": backbone.pipeline.text_encoder,
