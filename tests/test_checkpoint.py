@@ -43,7 +43,7 @@ def stopping(at: int) -> Callable[..., None]:
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("at", [1, 10, 11, 39])
 def test_a_stopped_search_goes_on_to_the_same_choice(name: str, at: int, tmp_path: Path) -> None:
-    whole = SEARCHES[name](Quadratic(0.5, broken=1), Steps(Quadratic(0.5), 40, None))
+    whole = SEARCHES[name](Quadratic(0.5), Steps(Quadratic(0.5), 40, None))
     kept = Checkpoint(tmp_path / "kept.safetensors", every=5)
     objective = Quadratic(0.5)
     with pytest.raises(Stop):

@@ -159,6 +159,11 @@ def test_what_cannot_be_found_is_refused(
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_no_steps_from_checkpoint_to_checkpoint_are_refused(photos: Path, tmp_path: Path) -> None:
+    line = fails("find", *of(photos), "--out", tmp_path, "--checkpointing_steps", "0")
+    assert line == "checkpointing_steps: expected at least 1, found 0"
+
+
 def test_an_empty_class_noun_is_refused(photos: Path, tmp_path: Path) -> None:
     line = fails("find", *of(photos, " "), "--out", tmp_path)
     assert line == "class noun ' ': expected a word, such as 'robot' or 'sks'"

@@ -96,6 +96,10 @@ def test_a_look_survives_json() -> None:
         assert look.main != look.second
 
 
+def spots(scene: Scene) -> list[tuple[str, float, float]]:
+    return [(thing.noun, thing.x, thing.y) for thing in scene.things]
+
+
 def test_captions_name_the_classes_and_no_look() -> None:
     unsaid = {*PATTERNS, *ACCESSORIES, *RARE_TOKENS, "tall", "wide"}
     rng, coloured, total = np.random.default_rng(0), 0, 0
@@ -108,6 +112,15 @@ def test_captions_name_the_classes_and_no_look() -> None:
         coloured += len(set(said) & set(COLOURS))
         total += len(scene.things)
     assert 0.1 < coloured / total < 0.35  # seldom one colour
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_captions_name_things_in_reading_order(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for scene in (scene for scene in scenes(200) if len(scene.things) == count):
+        row = {noun: SIZE * (count == 4 and y > 0.76 * SIZE) for noun, _, y in spots(scene)}
+        expected = [noun for noun, x, _ in sorted(spots(scene), key=lambda s: row[s[0]] + s[1])]
+        assert [word for word in words(caption(scene, rng)) if word in CLASSES] == expected
 
 
 def test_full_captions_name_looks_but_no_rare_token() -> None:

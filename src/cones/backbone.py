@@ -1,8 +1,10 @@
 """A text-to-image diffusion pipeline, frozen, with what the search and the drawing ask of it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,14 @@ class Backbone:
     def timesteps(self) -> int:
         """Number of steps of the noise schedule, the paper's T."""
         return int(self.pipeline.scheduler.config.num_train_timesteps)
+
+    def provenance(self) -> dict[str, str]:
+        """What a result depends on besides the model's weights: "precision" and "versions"."""
+        packages = ("torch", "diffusers", "transformers")
+        return {
+            "precision": f"{self.dtype}, autocast {self.amp}",
+            "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
+        }
 
     @torch.no_grad()
     def encode_images(

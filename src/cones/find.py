@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Literal
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from cones.checkpoint import Checkpoint
 from cones.errors import ConesError, InputError
 from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.objective import ClassImages, ImplantingLoss
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, check_density, laid
 from cones.shutting import base_fingerprint, matching_weights
@@ -120,8 +119,7 @@ def find(
         ConesError: too many batches gave NaN or infinity.
     """
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
-    check_subjects(backbone, subjects)
-    check_density(config.density * len(subjects))
+    check_density(config.density * max(1, len(subjects)))
     if start is not None:
         _check_start(backbone, start, config)
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step)
@@ -225,12 +223,10 @@ def line_search(
 
 def _info(backbone: Backbone, config: FindConfig, report: dict[str, object]) -> dict[str, str]:
     """Where the neurons come from."""
-    packages = ("torch", "diffusers", "transformers")
     return {
         "algorithm": config.algorithm,
         "config": json.dumps(asdict(config), sort_keys=True),
         "seed": str(config.seed),
-        "precision": f"{backbone.dtype}, autocast {backbone.amp}",
+        **backbone.provenance(),
         "report": json.dumps(report, sort_keys=True),
-        "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
     }

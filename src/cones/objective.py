@@ -13,7 +13,7 @@ from cones import loss
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.layers import projections, shapes
-from cones.prior import draw_class_images, prior_examples
+from cones.prior import all_class_images, prior_examples
 from cones.search import Figures, OnStep
 from cones.subject import Batch, Examples, Subject, joined
 
@@ -99,17 +99,22 @@ class ImplantingLoss:
             InputError: no subject, a token twice, or one that cannot carry a subject.
         """
         check_subjects(backbone, subjects)
-        images = dict(class_images or {})
+        images = all_class_images(
+            backbone, subjects, class_images or {}, config.prior_images, config.seed, on_step
+        )
         tokens = [subject.token for subject in subjects]
-        priors = []
-        for subject in subjects:
-            noun = subject.class_noun
-            if not images.get(noun):
-                images[noun] = draw_class_images(
-                    backbone, subject, config.prior_images, config.seed, on_step
-                )
-            shared = (bool(config.distill), config.seed, on_step, tokens)
-            priors.append(prior_examples(backbone, subject, images[noun], *shared))
+        priors = [
+            prior_examples(
+                backbone,
+                subject,
+                images[subject.class_noun],
+                bool(config.distill),
+                config.seed,
+                on_step,
+                taken=tokens,
+            )
+            for subject in subjects
+        ]
         examples = [Examples.of_subject(backbone, subject) for subject in subjects]
         return cls(backbone, examples, priors, config)
 

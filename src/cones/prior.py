@@ -5,7 +5,7 @@ other rare tokens keep those free for other subjects; and the class's own prompt
 photographs keep the plain word from taking the subject's look.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -41,6 +41,22 @@ def draw_class_images(
     """Images of the class, drawn by the model itself: "a photo of a robot"."""
     prompt = TEMPLATES[0].format(subject.class_noun)
     return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_step)
+
+
+def all_class_images(
+    backbone: Backbone,
+    subjects: Sequence[Subject],
+    given: Mapping[str, Sequence[Image.Image]],
+    count: int,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> dict[str, Sequence[Image.Image]]:
+    """Images of each subject's class, by its noun: those given, the others drawn by the model."""
+    images = dict(given)
+    for subject in subjects:
+        if not images.get(subject.class_noun):
+            images[subject.class_noun] = draw_class_images(backbone, subject, count, seed, on_step)
+    return images
 
 
 def _draw(

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from typing import Literal, get_args
 
 import numpy as np
@@ -285,13 +284,13 @@ def _info(
     losses: dict[str, dict[str, Figures]],
 ) -> dict[str, str]:
     """Where the values come from; "start" is the hash of the file of the neurons before."""
-    packages = ("torch", "diffusers", "transformers")
+    provenance = backbone.provenance()
     return {
         "algorithm": "tune",
         "config": json.dumps(asdict(config), sort_keys=True),
         "seed": str(config.seed),
         "start": neurons_hash(neurons),
-        "precision": f"{config.precision}; {backbone.dtype}, autocast {backbone.amp}",
+        "precision": f"{config.precision}; {provenance['precision']}",
         "report": json.dumps(losses, sort_keys=True),
-        "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
+        "versions": provenance["versions"],
     }

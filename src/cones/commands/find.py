@@ -175,8 +175,9 @@ def find(
 def _validated(backbone: "Backbone", neurons: "ConceptNeurons", prompt: str) -> "list[Picture]":
     """Some pictures of a prompt with the neurons shut."""
     from cones.generate import generate
+    from cones.neurons import together
 
-    words = " and a ".join(f"{each.token} {each.class_noun}" for each in neurons.subjects)
+    words = together(each.phrase for each in neurons.subjects)
     return generate(backbone, prompt.replace("{}", words), range(4), neurons=neurons)
 
 
@@ -192,7 +193,7 @@ def _checkpoint(path: Path, every: int | None, resume: str | None) -> "Checkpoin
         raise typer.BadParameter(f"--resume_from_checkpoint: there is no file {file}")
     if resume == "latest" and not file.exists():
         say(f"{file}: there is no checkpoint yet; the search begins anew")
-    return Checkpoint(file, every or STEPS, resume=resume is not None)
+    return Checkpoint(file, STEPS if every is None else every, resume=resume is not None)
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":

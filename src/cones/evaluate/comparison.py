@@ -206,6 +206,6 @@ def _model(backbone: Backbone) -> dict[str, Any]:
     pipeline = backbone.pipeline
     return {
         "weights": modules_hash([backbone.denoiser, pipeline.vae, pipeline.text_encoder]),
-        "precision": f"{backbone.dtype}, autocast {backbone.amp}",
+        "precision": backbone.provenance()["precision"],
         "cones": version("cones-diffusion"),
     }

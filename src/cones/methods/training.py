@@ -10,10 +10,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cones import loss
@@ -24,7 +22,7 @@ from cones.methods.leaves import Leaves, check_trainable, text_states
 from cones.methods.tuned import TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
 from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
-from cones.prior import draw_class_images
+from cones.prior import all_class_images
 from cones.search import Figures, OnStep
 from cones.shutting import base_fingerprint
 from cones.subject import TEMPLATES, Batch, Examples, Subject, joined
@@ -119,19 +117,18 @@ class Training:
         ]
         self._of_subjects = config.batch * len(self.subjects)
         if config.prior_batch:
-            self._parts += self._priors(dict(class_images or {}))
+            self._parts += self._priors(class_images or {})
 
-    def _priors(self, images: dict[str, Sequence[Image.Image]]) -> list[_Part]:
+    def _priors(self, given: ClassImages) -> list[_Part]:
+        config = self.config
+        images = all_class_images(
+            self.backbone, self.subjects, given, config.prior_images, config.seed, self.on_step
+        )
         parts = []
-        for subject in self.subjects:
-            noun = subject.class_noun
-            if not images.get(noun):
-                images[noun] = draw_class_images(
-                    self.backbone, subject, self.config.prior_images, self.config.seed, self.on_step
-                )
+        for noun in (subject.class_noun for subject in self.subjects):
             texts = [template.format(noun) for template in TEMPLATES]
             examples = Examples.of(self.backbone, images[noun], [texts] * len(images[noun]))
-            parts.append(_Part(examples, texts, self.config.prior_batch))
+            parts.append(_Part(examples, texts, config.prior_batch))
         return parts
 
     def over(self, backbone: Backbone) -> "Training":
@@ -217,7 +214,6 @@ class Training:
     ) -> TunedWeights:
         """The leaves as an artifact, in place of `leaves.unet` its low-rank factors if given."""
         backbone, config = self.backbone, self.config
-        packages = ("torch", "diffusers", "transformers")
         return TunedWeights(
             method,
             tuple(
@@ -231,8 +227,7 @@ class Training:
             {
                 "config": json.dumps(asdict(config), sort_keys=True),
                 "seed": str(config.seed),
-                "precision": f"{backbone.dtype}, autocast {backbone.amp}",
+                **backbone.provenance(),
                 "report": json.dumps(report, sort_keys=True),
-                "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
             },
         )

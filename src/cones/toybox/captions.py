@@ -42,22 +42,25 @@ def plain_caption(noun: str, place: str) -> str:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption for the diffusion model: classes, usually the place, seldom one colour."""
-    return _sentence([_named(thing, rng) for thing in scene.things], scene.place, rng)
+    """A caption for the diffusion model: classes, usually the place, seldom one colour.
+
+    Things are named in reading order, so that a small model learns which word belongs where.
+    """
+    return _sentence([_named(thing, rng) for thing in scene.in_reading_order()], scene.place, rng)
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption for toybox-clip: names the looks, with random gaps so that short ones occur."""
     keep = {1: 0.85, 2: 0.7, 3: 0.4, 4: 0.25}[len(scene.things)]
-    return _sentence([_described(thing, rng, keep) for thing in scene.things], scene.place, rng)
+    phrases = [_described(thing, rng, keep) for thing in scene.things]
+    return _sentence([phrases[k] for k in rng.permutation(len(phrases))], scene.place, rng)
 
 
 def _sentence(phrases: Sequence[str], place: str, rng: np.random.Generator) -> str:
-    order = [phrases[k] for k in rng.permutation(len(phrases))]
-    if len(order) > 1 and rng.random() < 0.5:
-        listed = ", ".join(order[:-1]) + " and " + order[-1]
+    if len(phrases) > 1 and rng.random() < 0.5:
+        listed = ", ".join(phrases[:-1]) + " and " + phrases[-1]
     else:
-        listed = " and ".join(order)
+        listed = " and ".join(phrases)
     where = PLACES[place]
     kind = rng.random()
     opening = str(rng.choice(OPENINGS))

@@ -42,9 +42,9 @@ def new_text_tower(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def new_clip(tokenizer: CLIPTokenizer) -> VisionTextDualEncoderModel:
     """A small CLIP with a ResNet as its vision tower.
 
-    Convolutions with batch normalisation learn the classes within some hundred steps; a vision
-    transformer over patches of 8 knew one in six after half an hour of two cores. The ResNet pools
-    to `[n, width, 1, 1]`, which must be flattened before the projection.
+    Convolutions with batch normalisation learn the classes on a CPU, where a vision transformer
+    wants far more pictures than there is time for. The ResNet pools to `[n, width, 1, 1]`, which
+    must be flattened before the projection.
     """
     vision = ResNetConfig(
         embedding_size=32,

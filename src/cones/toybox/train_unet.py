@@ -18,7 +18,9 @@ from cones.toybox.data import scene_at, to_tensor
 from cones.toybox.models import new_scheduler, new_unet
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate
-from cones.toybox.world import CLASSES, Scene
+from cones.toybox.world import CLASSES, COUNTS, Scene
+
+EARLY_COUNTS = (0.84, 0.09, 0.03, 0.04)  # shares of pictures with one to four things at first
 
 
 @torch.no_grad()
@@ -68,7 +70,7 @@ class ClassHeads(nn.Module):
 
     Through heavy noise only the caption tells what will stand somewhere, and the denoising loss
     gains little by it, so that words find their shapes late. Asked for the class outright, the
-    cross-attention learns it several times sooner. The layers are dropped after the training.
+    cross-attention learns it sooner. The layers are dropped after the training.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
@@ -107,7 +109,8 @@ def train_unet(
 ) -> UNet2DConditionModel:
     """Trains the UNet, or goes on with it, by velocity prediction with caption dropout.
 
-    In the first `single_until` steps most pictures hold one thing, so that words find their shapes.
+    `counts` says how often a picture holds one, two, three and four things; until `single_until`,
+    most hold one, so that words find their shapes.
 
     Returns:
         The model with its averaged weights.
@@ -132,16 +135,16 @@ def train_unet(
     alphas = schedule.alphas_cumprod.float()
     total = own["steps"]
     scenes = [scene_at(seed, k) for k in range(len(latents))]
-    single = np.array([k for k, scene in enumerate(scenes) if len(scene.things) == 1])
+    held = np.array([len(scene.things) for scene in scenes])
+    having = [np.flatnonzero(held == count) for count in COUNTS]
     scale = vae.config.scaling_factor
 
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([13, k])
         generator = torch.Generator().manual_seed(k)
-        indices = rng.integers(0, len(latents), own["batch"])
-        if k < own["single_until"]:
-            alone = rng.random(len(indices)) < 0.7
-            indices = np.where(alone, rng.choice(single, len(indices)), indices)
+        shares = own["counts"] if k >= own["single_until"] else EARLY_COUNTS
+        drawn = rng.choice(len(having), own["batch"], p=shares)
+        indices = np.array([rng.choice(having[count]) for count in drawn])
         dropped = rng.random(len(indices)) < own["drop_caption"]
         captions = [
             "" if drop else caption(scenes[i], rng)

@@ -116,6 +116,11 @@ class Scene:
     seed: int
     things: tuple[Thing, ...]
 
+    def in_reading_order(self) -> list[Thing]:
+        """From left to right; of four things, first those at the back."""
+        back = sorted(self.things, key=lambda thing: thing.y)[:2] if len(self.things) == 4 else []
+        return sorted(self.things, key=lambda thing: (thing not in back, thing.x))
+
 
 def sample_look(rng: np.random.Generator) -> Look:
     """Draws a look; the two colours always differ."""
