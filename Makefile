@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RESOLUTION ?= 256
+BATCH ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format evidence table clean
+.PHONY: help demo test test-slow lint format evidence table bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -33,6 +35,10 @@ evidence: $(STAMP) ## measure everything anew and write it under docs/
 
 table: $(STAMP) ## compare all methods on the test subjects and write docs/table.*; resumes
 	$(BIN)/cones compare --out docs
+
+bench: $(STAMP) ## time the search and switching; at 512 pixels: RESOLUTION=512 BATCH=1
+	$(BIN)/python -m benchmarks.step --resolution $(RESOLUTION) --batch $(BATCH)
+	$(BIN)/python -m benchmarks.switch --resolution $(RESOLUTION)
 
 clean: ## remove build products and caches; the environment stays
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,13 +7,12 @@ times are those on two CPU cores.
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from benchmarks.timing import seconds_of
 from cones.backbone import Backbone
 from cones.find import FindConfig, find
 from cones.generate import generate
@@ -46,13 +45,6 @@ class Timing:
     passes: float
 
 
-def seconds_of(task: Callable[[], object]) -> float:
-    """Wall-clock time."""
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
-
-
 @torch.no_grad()
 def forward_seconds(backbone: Backbone, batch: int, repeats: int = 7) -> float:
     """The median time of one forward pass, after two that do not count."""
@@ -63,7 +55,7 @@ def forward_seconds(backbone: Backbone, batch: int, repeats: int = 7) -> float:
     states = backbone.encode_prompts([TEMPLATES[0].format("robot")] * batch)
 
     def forward() -> None:
-        backbone.predict(noisy, timesteps, states)[0, 0, 0, 0].item()  # waits for a GPU
+        backbone.predict(noisy, timesteps, states)
 
     return statistics.median([seconds_of(forward) for _ in range(repeats + 2)][2:])
 

@@ -1,0 +1,193 @@
+"""Times a step of the search against a forward pass and against a step of each rival's script.
+
+`python -m benchmarks.step --resolution 256` measures on Stable Diffusion 1.5 at full size with
+random weights (`benchmarks.stable_diffusion`) and the scripts' steps as `benchmarks.rival_steps`
+rebuilds them; `--json` prints one JSON object. All take their steps in turn in one process, so each
+ratio is of times that lie side by side; its median over the rounds is given. Peak memory is taken
+first, of each one in a process of its own; what finds no room there is not timed either.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from benchmarks.rival_steps import custom_diffusion, dreambooth, textual_inversion, trained
+from benchmarks.stable_diffusion import FULL, TINY, Size, Workload
+from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
+from cones import search
+from cones.find import FindConfig
+from cones.layers import projections
+from cones.objective import ImplantingLoss
+from cones.search import Figures, OnStep, Steps
+
+WARM_UP = 1  # rounds that do not count
+WANTED = {"forward": 2.2, "dreambooth": 0.5, "custom_diffusion": 0.65}
+MEMORY_WANTED = 1.3
+
+
+def forward(work: Workload) -> Step:
+    """One plain forward pass without gradient."""
+    return torch.no_grad()(work.forward)
+
+
+def saving_forward(work: Workload) -> Step:
+    """A forward pass that keeps what the gradient of the weights in question needs."""
+    weights = list(projections(work.unet).values())
+
+    def step() -> None:
+        with trained(weights):
+            work.forward()
+
+    return step
+
+
+def searched(work: Workload, steps: int, on_step: OnStep | None = None) -> None:
+    """Some steps of the package's own search, by its defaults but for the batch."""
+    config = FindConfig(batch=work.batch, prior_batch=work.batch, steps=steps)
+    examples = [work.examples()]
+    objective = ImplantingLoss(work.backbone, examples, examples, config)
+    count = round(config.density * len(objective.theta))
+    search.mask_in_the_loop(
+        objective,
+        count,
+        Steps(objective, steps, on_step),
+        config.rate,
+        config.strength_in_loop,
+    )
+
+
+RIVALS: Mapping[str, Callable[[Workload], Step]] = {
+    "forward": forward,
+    "custom_diffusion": custom_diffusion,
+    "dreambooth": dreambooth,
+    "textual_inversion": textual_inversion,
+}
+ALONE = {**RIVALS, "saving_forward": saving_forward}
+
+
+def seconds_in_turn(work: Workload, rivals: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each one's step in each round.
+
+    The search tells when it has a step's gradient; from one such moment to the next is one whole
+    step. There the others take theirs, which do not count as its time.
+    """
+    steps = {name: RIVALS[name](work) for name in rivals}
+    seconds: dict[str, list[float]] = {name: [] for name in ("find", *rivals)}
+    start = clock()
+
+    def others(stage: str, done: int, total: int, figures: Figures) -> None:
+        nonlocal start
+        seconds["find"].append(clock() - start)
+        for name, step in steps.items():
+            seconds[name].append(seconds_of(step))
+        start = clock()
+
+    searched(work, WARM_UP + rounds, others)
+    return {name: each[WARM_UP:] for name, each in seconds.items()}
+
+
+def peak_bytes(name: str, size: Size, resolution: int, batch: int) -> int:
+    """The peak memory of this process, or of its GPU, after two steps of one of them."""
+    work = Workload.random(size, resolution, batch)
+    if name == "find":
+        searched(work, 2)
+    else:
+        step = ALONE[name](work)
+        step()
+        step()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def peak_alone(name: str, size: Size, resolution: int, batch: int) -> int | None:
+    """`peak_bytes` in a process of its own; None if there is no room for it.
+
+    To be called while this process is still small: a child's peak begins at its parent's.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(peak_bytes, name, size, resolution, batch).result()
+        except (BrokenProcessPool, torch.OutOfMemoryError):
+            return None
+
+
+def measure(size: Size, resolution: int, batch: int, rounds: int) -> dict[str, Any]:
+    """All figures; those of what found no room are None."""
+    peaks = {name: peak_alone(name, size, resolution, batch) for name in ("find", *ALONE)}
+    rivals = [name for name in RIVALS if peaks[name] is not None]
+    seconds = seconds_in_turn(Workload.random(size, resolution, batch), rivals, rounds)
+    ratios = {
+        name: spread([a / b for a, b in zip(seconds["find"], seconds[name], strict=True)])
+        for name in rivals
+    }
+    medians = {name: ratios[name]["median"] if name in ratios else None for name in RIVALS}
+    return {
+        **{f"find_over_{name}": median for name, median in medians.items()},
+        "peak_memory_over_forward": _ratio(peaks["find"], peaks["saving_forward"]),
+        "ratios": ratios,
+        "seconds": {name: statistics.median(each) for name, each in seconds.items()},
+        "peak_bytes": peaks,
+        "resolution": resolution,
+        "samples": 2 * batch,
+        "rounds": rounds,
+        "dtype": "float32",
+        **surroundings(),
+    }
+
+
+def _ratio(ours: int | None, theirs: int | None) -> float | None:
+    return ours / theirs if ours and theirs else None
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The figures for a person to read."""
+    lines = [f"{'a step of':18}{'seconds':>9}{'GiB':>8}{'find over it':>14}{'wanted':>9}"]
+    for name, peak in found["peak_bytes"].items():
+        ratio = found["ratios"].get(name)
+        columns = (
+            f"{found['seconds'][name]:9.2f}" if name in found["seconds"] else f"{'-':>9}",
+            f"{peak / 2**30:8.2f}" if peak else f"{'-':>8}",
+            f"{ratio['median']:14.2f}" if ratio else f"{'':14}",
+            f"{WANTED[name]:9.2f}" if name in WANTED else f"{'':9}",
+            f"   {ratio['low']:.2f} to {ratio['high']:.2f}" if ratio else "",
+        )
+        lines.append(f"{name:18}" + "".join(columns).rstrip())
+    memory = found["peak_memory_over_forward"]
+    lines.append(
+        f"peak memory of find over saving_forward: {memory:.2f}, wanted {MEMORY_WANTED}"
+        if memory
+        else "peak memory: find or saving_forward found no room"
+    )
+    lines.append(
+        f"{found['samples']} samples of {found['resolution']} pixels, {found['dtype']}; "
+        f"{found['rounds']} rounds; {found['machine']}, {found['threads']} threads"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parses the command line and prints the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    parser.add_argument("--resolution", type=int, default=256, help="of the pictures, n * 64")
+    parser.add_argument("--batch", type=int, default=2, help="the subject's; as many of the prior")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true", help="a small model, to try this program")
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of a table")
+    args = parser.parse_args()
+    found = measure(TINY if args.tiny else FULL, args.resolution, args.batch, args.rounds)
+    print(json.dumps(found) if args.json else table(found))
+
+
+if __name__ == "__main__":
+    main()
