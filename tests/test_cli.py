@@ -188,8 +188,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_search(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("find", "--class_noun", "robot"), "Error: Missing option '--images'"),
-        (("find", "--images", "photos"), "Error: Missing option '--class_noun'"),
+        (("find", "--class_noun", "robot"), "Error: Invalid value: give --images and --class_noun"),
+        (("find", "--images", "photos"), "Error: Invalid value: give --images and --class_noun"),
         (("find", "--densty", "1"), "Error: No such option: --densty"),
         (("find", "--algorithm", "magic"), "Error: Invalid value for '--algorithm'"),
         (("generate", "--num_images", "0"), "Error: Invalid value for '--num_images'"),

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from cones.commands.attention import attention
 from cones.commands.combine import combine
-from cones.commands.common import messages, say
+from cones.commands.common import messages, reason, say
 from cones.commands.compare import Lists, compare
 from cones.commands.demo import demo
 from cones.commands.evaluate import evaluate
@@ -32,11 +32,8 @@ class _Group(TyperGroup):
         try:
             with messages():
                 return super().invoke(ctx)
-        except ConesError as error:
-            line, status = str(error), 1
-        except OSError as error:
-            reason = error.strerror or str(error)
-            line, status = f"{error.filename or 'file'}: {reason}; check the path, its rights", 1
+        except (ConesError, OSError) as error:
+            line, status = reason(error), 1
         except KeyboardInterrupt:
             line, status = "interrupted", 130
         except (MemoryError, RuntimeError) as error:

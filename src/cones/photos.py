@@ -94,6 +94,15 @@ def load_photos(folder: Path, size: int | None = None) -> Photos:
     return Photos(tuple(images), tuple(paths), tuple(skipped), tuple(notes))
 
 
+def photo_files(folder: Path) -> list[Path]:
+    """The files directly in a folder that are photographs by name or first bytes; none is decoded.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    return [path for path in _entries(folder) if not _reason_to_skip(path) and _is_meant(path)]
+
+
 def load_photo(path: Path, size: int | None = None) -> Image.Image:
     """Read one photograph: upright, opaque, cut to the centre square and scaled.
 
@@ -148,6 +157,17 @@ def _reason_to_skip(path: Path) -> str | None:
     if path.suffix.lower() in TEXT_SUFFIXES:  # one that begins "BM" would pass for a BMP image
         return "captions or metadata"
     return None
+
+
+def _is_meant(path: Path) -> bool:
+    """Whether a file is an image, or is called like one."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # decoders raise nearly anything
+        return False
 
 
 def _nothing_found(folder: Path, skipped: list[tuple[Path, str]]) -> str:

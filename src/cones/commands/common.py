@@ -127,6 +127,14 @@ def output_path(out: Path | None, tokens: Sequence[str], suffix: str = SUFFIX) -
     return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
 
 
+def reason(error: Exception) -> str:
+    """What the line about a user's error or one of the system says."""
+    if isinstance(error, OSError):
+        told = error.strerror or str(error)
+        return f"{error.filename or 'file'}: {told}; check the path, its rights"
+    return str(error)
+
+
 def say(text: str) -> None:
     """Prints a line for people to stderr."""
     typer.echo(f"cones: {' '.join(text.splitlines())}", err=True)

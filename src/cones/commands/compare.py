@@ -46,7 +46,7 @@ def compare(
     subjects: Annotated[
         Path | None,
         typer.Option(
-            help="folder of the subjects' folders; each is of the class before its '-'",
+            help="folder of the subjects' folders; robot-1 is a robot, or as metadata.jsonl tells",
             show_default=f"{SUBJECTS}, where there is one",
         ),
     ] = None,

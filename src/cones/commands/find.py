@@ -1,8 +1,9 @@
 """`cones find`: photographs in, a neuron file out."""
 
 import json
-import time
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,22 +23,18 @@ from cones.commands.common import (
     print_json,
     print_layers,
     print_table,
-    progress,
     read_photos,
     say,
     waiting,
 )
-from cones.commands.reporting import LoggingDir, ReportTo, reporting
+from cones.commands.many import find_many
+from cones.commands.reporting import LoggingDir, ReportTo
+from cones.commands.searching import Searching, checkpoint_of
 from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
-    from cones.backbone import Backbone
-    from cones.checkpoint import Checkpoint
     from cones.find import FindConfig
     from cones.neurons import ConceptNeurons
-    from cones.pictures import Picture
-
-CHECKPOINT = ".checkpoint.safetensors"
 
 
 def find(
@@ -50,13 +47,22 @@ def find(
             help="folder of the subject's photographs; once more, with a noun and a token, for "
             "each further subject to be searched with it",
         ),
-    ],
+    ] = [],  # noqa: B006  (typer copies it)
     class_noun: Annotated[
         list[str], typer.Option("--class_noun", help="what kind of thing the subject is: robot")
-    ],
+    ] = [],  # noqa: B006
+    subjects_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--subjects_from",
+            help="tree of subjects' folders, a search and a file in --out for each; those done "
+            "are skipped. A class is what metadata.jsonl tells, or wooden-chair-2 a wooden chair; "
+            "several --token are dealt out in turn",
+        ),
+    ] = None,
     token: Annotated[
         list[str], typer.Option("--token", help="rare word that prompts call the subject by")
-    ] = ["sks"],  # noqa: B006  (typer copies it)
+    ] = ["sks"],  # noqa: B006
     out: Annotated[
         Path | None,
         typer.Option(
@@ -132,18 +138,27 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Find the concept neurons of a subject in its photographs, or of several subjects together."""
-    given = {"--images": len(images), "--class_noun": len(class_noun), "--token": len(token)}
-    if class_data_dir:
-        given["--class_data_dir"] = len(class_data_dir)
-    require_one_of_each(given)
+    if subjects_from:
+        _refuse_beside_tree(context.params)
+    else:
+        _require_subjects(context.params)
     with waiting(LOADING):
         from cones.combine import combine
         from cones.files import writable_folder
         from cones.find import FindConfig
-        from cones.find import find as find_neurons
+        from cones.many import tasks
         from cones.neuronfile import load
 
     config = _config(FindConfig, context.params)
+    keep = partial(checkpoint_of, every=checkpointing_steps, resume=resume_from_checkpoint)
+
+    def opened() -> Searching:
+        backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+        return Searching(backbone, config, report_to, logging_dir, validation_prompt)
+
+    if subjects_from:
+        todo, folder = tasks(subjects_from, token), writable_folder(out or Path())
+        return find_many(opened(), todo, folder, keep, as_json)
     subjects, photos = read_subjects(images, class_noun, token)
     class_images = {
         noun: read_photos(folder).images
@@ -152,48 +167,38 @@ def find(
     begin = combine([load(each) for each in start]) if start else None
     path = output_path(out, token)
     writable_folder(path.parent)
-    checkpoint = _checkpoint(path, checkpointing_steps, resume_from_checkpoint)
-    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-    say_what_is_small(photos, backbone)
-    started = time.monotonic()
-    with reporting(report_to, logging_dir, path.name, asdict(config)) as report:
-        with progress() as on_step:
-            both = report.beside(on_step)
-            neurons = find_neurons(
-                backbone, subjects, config, class_images, both, begin, checkpoint
-            )
-        neurons.save(path)
-        if checkpoint:
-            checkpoint.remove()
-        seconds = time.monotonic() - started
-        report.neurons(neurons)
-        if report_to != "none":
-            report.pictures(_validated(backbone, neurons, validation_prompt or "a photo of a {}"))
+    checkpoint = keep(path)
+    if resume_from_checkpoint and checkpoint and not checkpoint.path.exists():
+        say(f"{checkpoint.path}: there is no checkpoint yet; the search begins anew")
+    searching = opened()
+    say_what_is_small(photos, searching.backbone)
+    neurons, seconds = searching.run(subjects, path, class_images, checkpoint, begin)
     _print(neurons, path, seconds, as_json)
 
 
-def _validated(backbone: "Backbone", neurons: "ConceptNeurons", prompt: str) -> "list[Picture]":
-    """Some pictures of a prompt with the neurons shut."""
-    from cones.generate import generate
-    from cones.neurons import together
+def _require_subjects(given: Mapping[str, Any]) -> None:
+    """Refuses options of subjects that are missing or cannot be matched."""
+    found = {f"--{name}": len(given[name]) for name in ("images", "class_noun", "token")}
+    if not (given["images"] and given["class_noun"]):
+        raise typer.BadParameter("give --images and --class_noun, or --subjects_from")
+    if given["class_data_dir"]:
+        found["--class_data_dir"] = len(given["class_data_dir"])
+    require_one_of_each(found)
 
-    words = together(each.phrase for each in neurons.subjects)
-    return generate(backbone, prompt.replace("{}", words), range(4), neurons=neurons)
 
-
-def _checkpoint(path: Path, every: int | None, resume: str | None) -> "Checkpoint | None":
-    """Where the search of a neuron file is kept, if it is."""
-    from cones.checkpoint import STEPS, Checkpoint
-
-    if every is None and resume is None:
-        return None
-    own = path.with_name(path.name.removesuffix(SUFFIX) + CHECKPOINT)
-    file = own if resume in (None, "latest") else Path(str(resume))
-    if resume not in (None, "latest") and not file.is_file():
-        raise typer.BadParameter(f"--resume_from_checkpoint: there is no file {file}")
-    if resume == "latest" and not file.exists():
-        say(f"{file}: there is no checkpoint yet; the search begins anew")
-    return Checkpoint(file, STEPS if every is None else every, resume=resume is not None)
+def _refuse_beside_tree(given: Mapping[str, Any]) -> None:
+    """Refuses options that are of one subject, where a whole tree is given."""
+    names = ("images", "class_noun", "class_data_dir", "start")
+    if wrong := [f"--{name}" for name in names if given[name]]:
+        raise typer.BadParameter(
+            f"--subjects_from searches for each subject alone; leave out {', '.join(wrong)}"
+        )
+    if given["resume_from_checkpoint"] not in (None, "latest"):
+        raise typer.BadParameter(
+            "--resume_from_checkpoint: with --subjects_from only 'latest', each file's own"
+        )
+    if given["out"] is not None and given["out"].suffix == ".safetensors":
+        raise typer.BadParameter("--out: with --subjects_from, name a folder")
 
 
 def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":

@@ -1,19 +1,16 @@
 """The ceiling of a toybox subject: fresh renders of it, in the scenes that the prompts ask for."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cones.errors import InputError
+from cones.folders import damaged_metadata, metadata
 from cones.toybox.render import render
 from cones.toybox.world import CLASSES, PLACES, SLOTS, Look, sample_look, sample_scene
 
-METADATA = "metadata.jsonl"
 _SEED = 8_000_003  # begins every seed here; photographs and training pictures have others
 
 
@@ -26,40 +23,15 @@ def read_subject(folder: Path) -> tuple[str, Look] | None:
     Raises:
         InputError: the file tells a look that the toybox cannot draw.
     """
-    entry = _entry(folder)
+    entry = metadata(folder)
     if "look" not in entry:
         return None
     try:
         noun, look = str(entry["class"]), Look.from_dict(entry["look"])
         render(sample_scene(np.random.default_rng(0), [(noun, look)]))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged_metadata(folder, error) from error
     return noun, look
-
-
-def class_of(folder: Path) -> str | None:
-    """The class that a folder's `metadata.jsonl` tells, if it tells one."""
-    noun = _entry(folder).get("class")
-    return None if noun is None else str(noun)
-
-
-def _entry(folder: Path) -> dict[str, Any]:
-    """The first line of `metadata.jsonl`; empty where there is no such file."""
-    path = folder / METADATA
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[0]))
-    except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(folder, error) from error
-
-
-def _damaged(folder: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{folder / METADATA}: expected one JSON object a line, as `python -m "
-        f"cones.toybox.render` writes it, found something else ({error}); remove it to go without "
-        "a ceiling"
-    )
 
 
 def fresh_renders(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.evaluate.ceiling import class_of
 from cones.evaluate.cells import files_hash
+from cones.folders import class_noun
 from cones.neurons import SubjectInfo
 from cones.photos import load_photos, natural_key, shown
 from cones.subject import Subject
@@ -50,9 +50,8 @@ Group = tuple[Member, ...]
 def read_tree(folder: Path, backbone: Backbone) -> list[Member]:
     """The subjects of a folder of their folders, in the natural order of these.
 
-    The class is what `metadata.jsonl` says, else what stands before the first "-" of the folder's
-    name ("robot-1"). The tokens are the model's rare ones in order; a subject has the same in every
-    group, so that what was fitted alone serves in all.
+    The class is what `cones.folders.class_noun` says. The tokens are the model's rare ones in
+    order; a subject has the same in every group, so that what was fitted alone serves in all.
 
     Raises:
         InputError: no such folder, no subject in it, one without photographs, or more subjects than
@@ -79,8 +78,8 @@ def read_tree(folder: Path, backbone: Backbone) -> list[Member]:
 
 def _member(folder: Path, token: str) -> Member:
     photos = load_photos(folder)
-    noun = class_of(folder) or folder.name.partition("-")[0].replace("_", " ")
-    return Member(folder, Subject(photos.images, noun, token), files_hash(photos.paths))
+    subject = Subject(photos.images, class_noun(folder), token)
+    return Member(folder, subject, files_hash(photos.paths))
 
 
 def design(members: Sequence[Member], size: int, count: int) -> list[Group]:

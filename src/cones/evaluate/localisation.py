@@ -14,8 +14,9 @@ from torch.nn.functional import interpolate
 from cones.attention import TIMESTEPS, AttentionMaps, photo_maps
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.evaluate.ceiling import METADATA, read_subject
+from cones.evaluate.ceiling import read_subject
 from cones.evaluate.metrics import mean_and_se
+from cones.folders import METADATA
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.toybox.render import Rendering, render
 from cones.toybox.world import PLACES, Look, sample_scene

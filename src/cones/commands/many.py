@@ -1,0 +1,105 @@
+"""`cones find --subjects_from`: a tree of subjects' folders in, a neuron file for each out."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cones.commands.common import SUFFIX, print_json, progress, reason, say
+from cones.commands.searching import Searching
+from cones.commands.subjects import read_subjects, say_what_is_small
+from cones.errors import ConesError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from cones.checkpoint import Checkpoint
+    from cones.many import Task
+
+Result = dict[str, Any]
+
+
+def find_many(
+    searching: Searching,
+    todo: "Sequence[Task]",
+    out: Path,
+    keep: "Callable[[Path], Checkpoint | None]",
+    as_json: bool,
+) -> None:
+    """Searches for each subject whose neuron file is not there yet.
+
+    One that fails does not stop the others; the exit status tells.
+
+    Args:
+        searching: how.
+        todo: the subjects.
+        out: folder of the neuron files.
+        keep: where the search of a neuron file is kept.
+        as_json: whether to print one JSON object at the end, not a line for each.
+    """
+    drawn: dict[str, Sequence[Image.Image]] = {}
+    results = []
+    paths = [out / f"{task.name}{SUFFIX}" for task in todo]
+    checkpoints = [keep(path) for path in paths]  # what is wrong with all is said before the first
+    for task, path, checkpoint in zip(todo, paths, checkpoints, strict=True):
+        result: Result = {"name": task.name, "file": str(path)}
+        try:
+            result |= _one(searching, task, path, drawn, checkpoint)
+        except (ConesError, OSError) as error:
+            result |= {"state": "failed", "error": reason(error)}
+            say(f"{task.name}: {result['error']}")
+        results.append(result)
+        if not as_json:
+            _print(result)
+    states = Counter(result["state"] for result in results)
+    if as_json:
+        counts = {state: states[state] for state in ("found", "there", "failed")}
+        print_json({"subjects": results, **counts})
+    else:
+        typer.echo(
+            f"{states['found']} found, {states['there']} were there, {states['failed']} failed"
+        )
+    if states["failed"]:
+        raise typer.Exit(1)
+
+
+def _one(
+    searching: Searching,
+    task: "Task",
+    path: Path,
+    drawn: "dict[str, Sequence[Image.Image]]",
+    checkpoint: "Checkpoint | None",
+) -> Result:
+    """Searches for one subject; images of its class that are drawn serve the next ones too."""
+    from cones.many import PHOTOGRAPHS, identity, is_done
+    from cones.objective import check_subjects
+    from cones.prior import all_class_images
+    from cones.summary import summary
+
+    backbone, config = searching.backbone, searching.config
+    wanted = identity(task, backbone, config)
+    if is_done(path, wanted):
+        return {"state": "there"}
+    subjects, photos = read_subjects([task.folder], [str(wanted["class noun"])], [task.token])
+    say_what_is_small(photos, backbone)
+    check_subjects(backbone, subjects)
+    with progress() as on_step:
+        count, seed = config.prior_images, config.seed
+        drawn |= all_class_images(backbone, subjects, drawn, count, seed, on_step)
+    info = {PHOTOGRAPHS: str(wanted[PHOTOGRAPHS])}
+    neurons, seconds = searching.run(subjects, path, drawn, checkpoint, info=info)
+    report = json.loads(neurons.info["report"])
+    return {"state": "found", **summary(neurons), "report": report, "seconds": round(seconds, 1)}
+
+
+def _print(result: Result) -> None:
+    if result["state"] == "found":
+        typer.echo(
+            f"{result['name']}: {result['neurons']:,} neurons, strength {result['strength']:g}, "
+            f"found in {result['seconds']:.0f} s; {result['file']}: {result['bytes']:,} bytes"
+        )
+    elif result["state"] == "there":
+        typer.echo(f"{result['name']}: was there; {result['file']}")

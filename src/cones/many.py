@@ -1,0 +1,106 @@
+"""Searches for many subjects, one after another: which there are, and which are done."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cones.backbone import Backbone
+from cones.errors import InputError
+from cones.find import FindConfig
+from cones.folders import class_noun, photographs_hash, subject_folders
+from cones.neuronfile import load
+from cones.neurons import ConceptNeurons
+from cones.photos import shown
+from cones.shutting import base_fingerprint
+
+PHOTOGRAPHS = "photographs"  # the key of their hash in a file's info
+
+
+@dataclass(frozen=True)
+class Task:
+    """The search for one subject.
+
+    Attributes:
+        name: the folder's path below the tree, with "-" for "/".
+        folder: of its photographs.
+        token: what prompts are to call it.
+    """
+
+    name: str
+    folder: Path
+    token: str
+
+
+def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
+    """The subjects of a tree of folders, in the order of `cones.folders.subject_folders`.
+
+    Args:
+        tree: a folder.
+        tokens: dealt out in turn; one is that of all.
+
+    Raises:
+        InputError: there is no subject, or two have the same name.
+    """
+    folders: dict[str, Path] = {}
+    for folder in subject_folders(tree):
+        name = "-".join(folder.relative_to(tree).parts) or tree.absolute().name
+        if name in folders:
+            raise InputError(
+                f"{shown(folders[name])} and {shown(folder)}: are both called {name}, and so would "
+                "be their neuron files; rename one"
+            )
+        folders[name] = folder
+    return [
+        Task(name, folder, tokens[number % len(tokens)])
+        for number, (name, folder) in enumerate(folders.items())
+    ]
+
+
+def identity(task: Task, backbone: Backbone, config: FindConfig) -> dict[str, object]:
+    """All that tells a search from others, known before anything is encoded or drawn.
+
+    Raises:
+        InputError: the folder cannot be read, or tells its class in a damaged file.
+    """
+    return {
+        "token": task.token,
+        "class noun": class_noun(task.folder),
+        "base model": base_fingerprint(backbone),
+        "precision": backbone.provenance()["precision"],
+        PHOTOGRAPHS: photographs_hash(task.folder),
+        **asdict(config),
+    }
+
+
+def is_done(path: Path, wanted: Mapping[str, object]) -> bool:
+    """Whether a neuron file is that of the search with an `identity`; False where there is none.
+
+    Raises:
+        InputError: it is of another search.
+        NeuronFileError: it is no neuron file, or is damaged.
+    """
+    if not path.exists():
+        return False
+    found = _identity_of(load(path))
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"{shown(path)}: is of another search ({name}: expected {value}, found "
+                f"{found.get(name, 'none')}); remove it, or name another --out"
+            )
+    return True
+
+
+def _identity_of(neurons: ConceptNeurons) -> dict[str, object]:
+    try:
+        config = dict(json.loads(neurons.info["config"]))
+    except (LookupError, ValueError, TypeError):  # not found by `find`
+        config = {}
+    return {
+        "token": ", ".join(subject.token for subject in neurons.subjects),
+        "class noun": ", ".join(subject.class_noun for subject in neurons.subjects),
+        "base model": neurons.base.fingerprint,
+        **neurons.info,
+        **config,
+    }

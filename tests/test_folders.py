@@ -1,0 +1,95 @@
+"""Subjects as folders: which count, in what order, and what class each is of."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cones.errors import InputError
+from cones.folders import class_noun, photographs_hash, subject_folders
+
+
+def photograph(path: Path, colour: str = "red") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), colour).save(path, "PNG")
+
+
+def test_a_subject_is_a_folder_with_photographs_directly_in_it(tmp_path: Path) -> None:
+    for name in ("toys/robot-10/a.png", "toys/robot-9/a.png", "toys/robot-9/night/b", "cat/c.png"):
+        photograph(tmp_path / name)
+    photograph(tmp_path / ".hidden" / "a.png")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "LICENSE").write_text("no photograph")
+    (tmp_path / "texts" / "notes.txt").write_text("nor this")
+    names = [str(folder.relative_to(tmp_path)) for folder in subject_folders(tmp_path)]
+    assert names == ["cat", "toys/robot-9", "toys/robot-9/night", "toys/robot-10"]
+
+
+def test_the_tree_itself_may_be_a_subject(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.png")
+    photograph(tmp_path / "more" / "a.png")
+    assert subject_folders(tmp_path) == [tmp_path, tmp_path / "more"]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    photograph(tmp_path / "elsewhere" / "robot" / "a.png")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "robot").symlink_to(tmp_path / "elsewhere" / "robot")
+    (tree / "up").symlink_to(tree)
+    assert subject_folders(tree) == [tree / "robot"]
+
+
+def test_a_folder_that_cannot_be_read_is_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photograph(tmp_path / "cat" / "a.png")
+    (tmp_path / "closed").mkdir()
+    listed = Path.iterdir
+
+    def guarded(self: Path) -> object:
+        if self.name == "closed":
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", guarded)
+    assert subject_folders(tmp_path) == [tmp_path / "cat", tmp_path / "closed"]
+
+
+def test_a_tree_without_subjects_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none: is no folder; give one that holds a folder per"):
+        subject_folders(tmp_path / "none")
+    with pytest.raises(InputError, match="expected folders with photographs, such as robot-1"):
+        subject_folders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "noun"),
+    [
+        ("robot-1", "robot"),
+        ("wooden-chair-2", "wooden chair"),
+        ("tea_pot", "tea pot"),
+        ("dog6", "dog"),
+        ("2024", ""),
+    ],
+)
+def test_a_name_tells_the_class(name: str, noun: str) -> None:
+    assert class_noun(Path("photos") / name) == noun
+
+
+def test_metadata_tell_the_class_first(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text('{"file_name": "0.png", "class": "tea pot"}\n')
+    assert class_noun(tmp_path) == "tea pot"
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"expected one JSON object a line, .*; mend it or remove"):
+        class_noun(tmp_path)
+
+
+def test_the_hash_is_of_the_photographs_alone(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.png")
+    before = photographs_hash(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert photographs_hash(tmp_path) == before
+    photograph(tmp_path / "a.png", "blue")
+    assert photographs_hash(tmp_path) != before
