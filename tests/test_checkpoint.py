@@ -24,6 +24,7 @@ Search = Callable[[Quadratic, Steps], torch.Tensor]
 SEARCHES: dict[str, Search] = {
     "one-pass": lambda objective, steps: search.one_pass(objective, 20, steps),
     "paper": lambda objective, steps: search.paper(objective, 20, steps, 1e-3),
+    "fine-tuning": lambda objective, steps: search.fine_tuned(objective, steps, 0.01)[0],
     "mask": lambda objective, steps: search.mask_in_the_loop(objective, 20, steps, 0.05, 1.0),
 }
 

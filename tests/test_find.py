@@ -18,7 +18,7 @@ from cones.find import FindConfig, find, line_search
 from cones.layers import projections
 from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
-from cones.objective import HELD_OUT, ImplantingLoss
+from cones.objective import GRAM_BATCHES, HELD_OUT, ImplantingLoss
 from cones.pretrained import load_backbone
 from cones.prior import prior_examples
 from cones.shutting import shut
@@ -92,6 +92,33 @@ def test_every_algorithm_finds_exactly_the_asked_density(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize("layers", ["text", "all"])
+def test_reconstruction_shuts_at_most_the_asked_density(
+    backbone: Backbone, subject: Subject, layers: str
+) -> None:
+    before = state(backbone)
+    config = FindConfig(
+        algorithm="reconstruct", layers=layers, density=0.03, steps=4, batch=2, prior_batch=2,
+        prior_images=2,
+    )  # fmt: skip
+    assert config.distill
+    neurons = find(backbone, subject, config)
+    assert 0 < len(neurons) <= round(0.03 * neurons.size)
+    assert to_bytes(neurons) == to_bytes(find(backbone, subject, config))
+    after = backbone.denoiser.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_grams_are_of_what_the_projections_read(objective: ImplantingLoss) -> None:
+    grams = objective.grams(objective.theta)
+    assert list(grams) == list(objective.shapes)
+    samples = [objective.sample(step) for step in range(GRAM_BATCHES)]
+    states = torch.stack([sample.batch.states.states for sample in samples]).flatten(0, 2)
+    wanted = states.T @ states / len(states)
+    for gram in grams.values():  # the text's projections all read the prompts' states
+        torch.testing.assert_close(gram, wanted)
+
+
 def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:
     first, again, other = (find(backbone, subject, replace(QUICK, seed=seed)) for seed in (5, 5, 6))
     assert to_bytes(first) == to_bytes(again)
@@ -160,7 +187,7 @@ def test_a_token_of_several_pieces_is_refused(backbone: Backbone, subject: Subje
     [
         ({"density": 1.5}, "density: expected more than 0 and less than 1, found 1.5"),
         ({"steps": 0}, "steps: expected at least 1, found 0"),
-        ({"algorithm": "guess"}, "algorithm: expected mask-in-loop, one-pass or paper"),
+        ({"algorithm": "guess"}, "algorithm: expected one of mask-in-loop, reconstruct, one-pass, paper, found"),
         ({"strength_in_loop": 3.0}, "strength_in_loop: expected more than 0, at most 2"),
     ],
 )

@@ -122,3 +122,10 @@ def test_every_step_is_reported() -> None:
     told = Steps(objective, 4, lambda stage, done, total, _: seen.append((stage, done, total)))
     search.one_pass(objective, 2, told)
     assert seen == [("search", k, 4) for k in (1, 2, 3, 4)]
+
+
+def test_fine_tuning_goes_where_the_loss_is_least() -> None:
+    objective = Quadratic(coupling=0.5)
+    weights, squares = search.fine_tuned(objective, steps(objective, 400), 0.05)
+    assert objective.loss(weights) < 0.01 * objective.loss(objective.theta)
+    assert squares.shape == weights.shape and bool((squares > 0).all())

@@ -1,4 +1,4 @@
-"""The three ways to concept neurons. Each turns an objective's gradients into positions to shut.
+"""The ways to concept neurons. Each turns an objective's gradients into positions to shut.
 
 All work on the weights laid end to end, theta as one float32 vector of N, and none touches the
 model: it computes with copies.
@@ -6,6 +6,7 @@ model: it computes with copies.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -163,20 +164,62 @@ def mask_in_the_loop(
     if start is not None:
         latent[start] -= HEAD_START * rate
         least = min(count, len(start))
-    first, second = torch.zeros_like(theta), torch.zeros_like(theta)
-    beta1, beta2 = 0.9, 0.99
-    for step in steps.over(latent=latent, first=first, second=second):
+    adam = _Adam.zeros_like(theta)
+    for step in steps.over(latent=latent, **adam.state_dict()):
         size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
         weights = theta.clone()
         if size:
             shut = top(-latent, size)
             weights[shut] *= 1 - strength
-        gradient = steps.score(weights, step)  # of the mask M: shutting lowers M by one
-        first.lerp_(gradient, 1 - beta1)
-        second.lerp_(gradient.square(), 1 - beta2)
-        mean = first / (1 - beta1 ** (step + 1))
-        spread = (second / (1 - beta2 ** (step + 1))).sqrt().add_(1e-12)
-        share = step / steps.total
-        latent.addcdiv_(mean, spread, value=-rate * (0.55 + 0.45 * math.cos(math.pi * share)))
+        # The gradient of the mask M: shutting lowers M by one.
+        adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))
         latent.clamp_(max=1)
     return top(-latent, count)
+
+
+def fine_tuned(objective: Objective, steps: Steps, rate: float) -> tuple[Tensor, Tensor]:
+    """Trains all weights as they are, with Adam: what `cones.reconstruct` does with shutting alone.
+
+    Args:
+        objective: the loss.
+        steps: how many there are.
+        rate: Adam's; it falls along a cosine.
+
+    Returns:
+        The weights, and the running mean square of each one's gradient; both float32 `[N]`.
+    """
+    weights = objective.theta.clone()
+    adam = _Adam.zeros_like(weights)
+    for step in steps.over(weights=weights, **adam.state_dict()):
+        gradient = steps.gradient(weights, step)
+        adam.descend(weights, gradient, step, _falling(rate, step, steps.total))
+    return weights, adam.second
+
+
+def _falling(rate: float, step: int, total: int) -> float:
+    return rate * (0.55 + 0.45 * math.cos(math.pi * step / total))
+
+
+@dataclass(frozen=True)
+class _Adam:
+    """Adam's two moments, float32 `[N]`, changed in place."""
+
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def zeros_like(cls, values: Tensor) -> "_Adam":
+        return cls(torch.zeros_like(values), torch.zeros_like(values))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Both, for a checkpoint."""
+        return {"first": self.first, "second": self.second}
+
+    def descend(self, values: Tensor, gradient: Tensor, step: int, rate: float) -> None:
+        """Moves the values; `step` counts from 0."""
+        beta1, beta2 = 0.9, 0.99
+        self.first.lerp_(gradient, 1 - beta1)
+        self.second.lerp_(gradient.square(), 1 - beta2)
+        mean = self.first / (1 - beta1 ** (step + 1))
+        spread = (self.second / (1 - beta2 ** (step + 1))).sqrt().add_(1e-12)
+        values.addcdiv_(mean, spread, value=-rate)
