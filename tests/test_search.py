@@ -70,6 +70,21 @@ def test_the_mask_in_the_loop_minds_how_weights_act_together() -> None:
     assert max(gains) < 1.0 and sum(gains) / len(gains) < 0.75
 
 
+def test_the_first_mask_is_of_the_largest_gradients() -> None:
+    """All votes are of one size then, and rounding would choose."""
+    seen = []
+
+    class Watched(Quadratic):
+        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+            seen.append(weights.clone())
+            return super().gradient(weights, step)
+
+    objective = Watched(coupling=0.7)
+    search.mask_in_the_loop(objective, 100, steps(objective, 4), 0.03, 1.0)
+    score = objective.theta * Quadratic.gradient(objective, objective.theta, 0)[1]
+    assert torch.equal(seen[1] == 0, score >= score.topk(50).values[-1])
+
+
 def test_the_search_gives_as_many_as_asked_and_leaves_theta() -> None:
     objective = Quadratic(coupling=0.3)
     before = objective.theta.clone()

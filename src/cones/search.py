@@ -21,6 +21,7 @@ Figures = Mapping[str, float]
 OnStep = Callable[[str, int, int, Figures], None]
 
 HEAD_START = 10.0  # votes: steps that all say the same
+TIES = 0.01  # of a step: latents closer than this are told apart by their gradients
 MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
 
 
@@ -169,12 +170,22 @@ def mask_in_the_loop(
         size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
         weights = theta.clone()
         if size:
-            shut = top(-latent, size)
+            shut = top(_votes(latent, adam.first, rate), size)
             weights[shut] *= 1 - strength
         # The gradient of the mask M: shutting lowers M by one.
         adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))
         latent.clamp_(max=1)
-    return top(-latent, count)
+    return top(_votes(latent, adam.first, rate), count)
+
+
+def _votes(latent: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    """How much each weight wants to be shut: its latent's fall, and its gradient to break ties.
+
+    Adam's first step is of one size for all. Without this, rounding would choose the first masks,
+    and as they steer the search, each machine would find neurons of its own.
+    """
+    size = gradient.abs() + gradient.square().mean().sqrt() + torch.finfo(torch.float32).tiny
+    return gradient / size * (TIES * rate) - latent
 
 
 def fine_tuned(objective: Objective, steps: Steps, rate: float) -> tuple[Tensor, Tensor]:
