@@ -26,12 +26,13 @@ from cones.evaluate.comparison import CompareConfig, Comparison
 from cones.evaluate.contestants import CONTESTANTS, Fits, settings
 from cones.evaluate.groups import Member, design, read_tree
 from cones.evaluate.layout import markdown
-from cones.evaluate.table import kept_rows, rows, write_table
+from cones.evaluate.table import compare, kept_rows, rows, write_table
 from cones.find import FindConfig
 from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
 from cones.methods.artifact import Cones
 from cones.methods.tuned import TunedWeights
 from cones.pretrained import load_backbone
+from cones.processes import Processes
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 from cones.tune import TuneConfig
 
@@ -331,6 +332,28 @@ def test_parts_share_the_cells_and_a_part_is_of_use(
     write_table(tmp_path / "docs", one)
     text = (tmp_path / "docs" / "table.md").read_text()
     assert "| 1 of 2 groups |" in text and "| 2 of 2 groups |" in text
+
+
+def test_processes_share_the_cells_and_the_main_one_writes(
+    backbone: Backbone, tree: Path, tmp_path: Path, fitted: Counter[tuple[str, int]]
+) -> None:
+    class Beside(Processes):
+        def wait(self) -> None:
+            """The other one is another call."""
+
+    methods = ("textual_inversion", "cones")
+    config = CompareConfig(methods, (1,), prompts=("a photo of a {}",), num_images=1)
+
+    def compared(rank: int) -> dict[str, Any]:
+        folders = tree, tmp_path / "docs", tmp_path / "cache"
+        return compare(backbone, *folders, config, QUICK, processes=Beside(rank, 2))
+
+    assert compared(1) == {} and not (tmp_path / "docs").exists()
+    assert fitted == {("cones", 1): 2}
+    assert [(row["method"], row["groups"]) for row in compared(0)["cells"]] == [
+        ("textual_inversion", 2),
+        ("cones", 2),
+    ]
 
 
 def test_other_pictures_prompts_or_photographs_are_other_cells(

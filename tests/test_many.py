@@ -16,6 +16,7 @@ from typer.testing import Result
 from cones.checkpoint import Checkpoint
 from cones.neuronfile import load
 from cones.prior import draw_class_images
+from cones.processes import Processes
 
 
 def fast() -> tuple[object, ...]:
@@ -170,6 +171,27 @@ def test_a_search_that_was_stopped_goes_on(
     told = found(tree, out, *options)
     assert (told["found"], told["there"]) == (2, 1)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_processes_take_turns_at_the_subjects(
+    tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "toys-mug-1"
+    failed = {"name": name, "file": "there", "state": "failed", "error": "is damaged"}
+
+    class Main(Processes):
+        def gathered(self, value: Any) -> Any:
+            return [value, {name: failed}]
+
+        def leave(self) -> None:
+            """There is no other process."""
+
+    (out / f"{name}.cones.safetensors").unlink()
+    monkeypatch.setattr("cones.processes.joined", lambda device: (Main(0, 2), device))
+    result = cones("find", *fast(), "--subjects_from", tree, "--out", out)
+    assert refused(result) == f"{name}: is damaged"
+    assert result.stdout.splitlines()[-1] == "0 found, 2 were there, 1 failed"
+    assert not (out / f"{name}.cones.safetensors").exists()
 
 
 def test_two_subjects_of_one_name_are_refused(tree: Path, tmp_path: Path) -> None:

@@ -23,11 +23,13 @@ class Checkpoint:
         path: the file.
         every: steps from one to the next.
         resume: whether to go on from the file, if it is there.
+        written: whether this process writes it; of several that search together one does.
     """
 
     path: Path
     every: int = STEPS
     resume: bool = False
+    written: bool = True
 
     def __post_init__(self) -> None:
         """Refuses a step size that cannot be."""
@@ -36,6 +38,8 @@ class Checkpoint:
 
     def save(self, step: int, state: Mapping[str, Tensor], identity: str) -> None:
         """Writes the state after `step` steps of the search that `identity` tells."""
+        if not self.written:
+            return
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         metadata = {"format": FORMAT, "identity": identity, "step": str(step)}
         with atomic_path(self.path) as temporary:
@@ -70,4 +74,5 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Removes the file: its search has ended."""
-        self.path.unlink(missing_ok=True)
+        if self.written:
+            self.path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from cones.commands.overlap import overlap
 from cones.commands.precision import precision
 from cones.commands.tune import tune
 from cones.errors import ConesError
+from cones.processes import one_voice, say_failure
 
 
 class _Group(TyperGroup):
@@ -40,7 +41,7 @@ class _Group(TyperGroup):
             if not _is_out_of_memory(error):
                 raise
             line, status = "out of memory; use a smaller --batch, or a smaller model", 1
-        say(line)
+        say_failure(say, line)
         raise typer.Exit(status)
 
 
@@ -95,4 +96,5 @@ def _options(
 
 def main() -> None:
     """The program `cones`."""
-    app()
+    with one_voice():
+        app()

@@ -17,6 +17,7 @@ from cones.errors import ConesError, InputError
 from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import ClassImages, ImplantingLoss
+from cones.processes import ALONE, Processes
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, check_density, laid
 from cones.shutting import base_fingerprint, matching_weights
@@ -92,6 +93,7 @@ def find(
     on_step: OnStep | None = None,
     start: ConceptNeurons | None = None,
     checkpoint: Checkpoint | None = None,
+    processes: Processes = ALONE,
 ) -> ConceptNeurons:
     """Finds the concept neurons of a subject, or those that draw several subjects together.
 
@@ -107,6 +109,7 @@ def find(
         on_step: called with (stage, done, total, figures) as the search goes on.
         start: neurons to begin with, for "mask-in-loop": the union of those found alone.
         checkpoint: where the search is kept as it goes on, and resumed from.
+        processes: those that share the samples of each step; all find the same neurons.
 
     Returns:
         The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
@@ -116,13 +119,13 @@ def find(
         InputError: a token cannot carry a subject or is of two, neurons are asked for that cannot
             be, the model is of a kind not served, or the checkpoint is of another search.
         BaseModelError: `start` is of another model.
-        ConesError: too many batches gave NaN or infinity.
+        ConesError: too many batches gave NaN or infinity, or another process has ended.
     """
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_density(config.density * max(1, len(subjects)))
     if start is not None:
         _check_start(backbone, start, config)
-    objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step)
+    objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
     if remark := crowd(len(subjects)):
         log.warning(remark)
     rare = backbone.rare_tokens(16)

@@ -14,6 +14,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.layers import projections, shapes
 from cones.prior import all_class_images, prior_examples
+from cones.processes import ALONE, Processes
 from cones.search import Figures, OnStep
 from cones.subject import Batch, Examples, Subject, joined
 
@@ -45,23 +46,26 @@ class LossConfig(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """What the loss is computed on in one step.
+    """What the loss is computed on in one step, or this process's share of it.
 
     Attributes:
         batch: the subject's samples, then those of the prior.
         wanted: what the model should say on each, float32, like the latents.
         subject: how many are the subject's.
+        sizes: samples of the subject and of the prior in all processes together.
     """
 
     batch: Batch
     wanted: Tensor
     subject: int
+    sizes: tuple[int, int]
 
 
 class ImplantingLoss:
     """L_con and its gradient as functions of the weights in question; the model is not touched.
 
-    Several subjects take their turns: step k is about subject k modulo their number.
+    Several subjects take their turns: step k is about subject k modulo their number. Several
+    processes share the samples of each step; losses and gradients are those of all of them.
     """
 
     def __init__(
@@ -70,9 +74,11 @@ class ImplantingLoss:
         subjects: Sequence[Examples],
         priors: Sequence[Examples],
         config: LossConfig,
+        processes: Processes = ALONE,
     ) -> None:
         """Lays the weights end to end and keeps each subject's examples and prior."""
         self.backbone, self.subjects, self.priors, self.config = backbone, subjects, priors, config
+        self.processes = processes
         weights = projections(backbone, config.layers)
         self.shapes = shapes(weights)
         self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
@@ -85,6 +91,7 @@ class ImplantingLoss:
         config: LossConfig,
         class_images: ClassImages | None = None,
         on_step: OnStep | None = None,
+        processes: Processes = ALONE,
     ) -> "ImplantingLoss":
         """Encodes photographs and prompts, and lets the model draw what the prior needs.
 
@@ -94,11 +101,19 @@ class ImplantingLoss:
             config: sizes of the batches, the prior, the seed.
             class_images: images of a class, by its noun; the model draws those that are missing.
             on_step: called with (stage, done, total, figures).
+            processes: those that share the samples; each draws the same images of the class, which
+                takes no longer than waiting for them.
 
         Raises:
-            InputError: no subject, a token twice, or one that cannot carry a subject.
+            InputError: no subject, a token twice, or one that cannot carry a subject; or more
+                processes than samples.
         """
         check_subjects(backbone, subjects)
+        if (samples := config.batch + config.prior_batch) < processes.world:
+            raise InputError(
+                f"batch: a step of {samples} samples cannot be shared by {processes.world} "
+                "processes; launch fewer, or use a larger --batch"
+            )
         images = all_class_images(
             backbone, subjects, class_images or {}, config.prior_images, config.seed, on_step
         )
@@ -116,17 +131,20 @@ class ImplantingLoss:
             for subject in subjects
         ]
         examples = [Examples.of_subject(backbone, subject) for subject in subjects]
-        return cls(backbone, examples, priors, config)
+        return cls(backbone, examples, priors, config, processes)
 
     def sample(self, step: int) -> Sample:
-        """What step number `step` computes on."""
+        """What step number `step` computes on; every process draws it all and takes its share."""
         generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
         number, total = step % len(self.subjects), self.backbone.timesteps
         subject = self.subjects[number].draw(self.config.batch, total, generator)
         prior = self.priors[number].draw(self.config.prior_batch, total, generator)
-        kept = loss.own_prediction if self.config.distill else loss.target
+        sizes = len(subject), len(prior)
+        subject = subject[self.processes.share()]
+        prior = prior[self.processes.share(after=sizes[0])]
+        kept = loss.own_prediction if self.config.distill and len(prior) else loss.target
         wanted = torch.cat([loss.target(self.backbone, subject), kept(self.backbone, prior)])
-        return Sample(joined([subject, prior]), wanted, len(subject))
+        return Sample(joined([subject, prior]), wanted, len(subject), sizes)
 
     def named(self, weights: Tensor) -> dict[str, Tensor]:
         """Weights laid end to end, `[N]` -> layer -> weight [out, in]."""
@@ -145,10 +163,16 @@ class ImplantingLoss:
     def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
         """Losses and dL_con/dtheta at `weights`, float32 `[N]`, on the batches of a step."""
         leaf = weights.detach().clone().requires_grad_()
-        subject, prior = self.errors(leaf, self.sample(step))
+        sample = self.sample(step)
+        subject, prior = (
+            errors.sum() / size
+            for errors, size in zip(self.errors(leaf, sample), sample.sizes, strict=True)
+        )
         total = loss.concept_loss(subject, prior, self.config.prior_weight)
         (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
-        figures = {"subject": subject.mean().item(), "prior": prior.mean().item()}
+        losses = torch.stack([subject, prior]).detach()
+        losses, gradient = self.processes.summed(losses, gradient)
+        figures = dict(zip(("subject", "prior"), losses.tolist(), strict=True))
         return figures, gradient / LOSS_SCALE
 
     @cached_property
@@ -161,12 +185,11 @@ class ImplantingLoss:
     @torch.no_grad()
     def held_out(self, weights: Tensor, number: int | None = None) -> Figures:
         """Both losses on noise that no step sees: the mean of all subjects, or that of one."""
-        errors = [
-            self.errors(weights, sample)
-            for owner, sample in self._held_out
-            if number in (None, owner)
-        ]
-        subject, prior = (torch.cat(parts).mean().item() for parts in zip(*errors, strict=True))
+        samples = [sample for owner, sample in self._held_out if number in (None, owner)]
+        errors = zip(*(self.errors(weights, sample) for sample in samples), strict=True)
+        (sums,) = self.processes.summed(torch.stack([torch.cat(each).sum() for each in errors]))
+        sizes = torch.tensor([sample.sizes for sample in samples]).sum(0)
+        subject, prior = (sums.cpu() / sizes).tolist()
         return {"subject": subject, "prior": prior}
 
 

@@ -90,6 +90,10 @@ class Batch:
         """The number of samples."""
         return len(self.latents)
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Some of the samples."""
+        return Batch(self.latents[rows], self.noise[rows], self.timesteps[rows], self.states[rows])
+
 
 @dataclass(frozen=True)
 class Examples:

@@ -65,7 +65,7 @@ def compare(
     ] = None,
     num_images: NumImages = 4,
     split: Annotated[
-        str, typer.Option(help="i/n: measure the i-th of n parts, in n processes")
+        str, typer.Option(help="i/n: measure the i-th of n parts, by n commands")
     ] = "1/1",
     cache: Annotated[Path, typer.Option(help="folder of what is done")] = Path("runs/table"),
     out: Annotated[
@@ -93,7 +93,9 @@ def compare(
         from cones.evaluate import CompareConfig, cells, named_protocol
         from cones.evaluate import compare as measure
         from cones.files import writable_folder
+        from cones.processes import joined
 
+        processes, device = joined(device)
     config = CompareConfig(
         **({"methods": tuple(methods)} if methods else {}),
         **({"prompts": tuple(read_lines(prompts))} if prompts else {}),
@@ -108,11 +110,12 @@ def compare(
     backbone = open_backbone(model, revision, device, allow_download)
     say(f"what is done is kept in {cache}; an interrupted comparison goes on from there")
     with progress() as on_step:
-        table = measure(backbone, tree, out, cache, config, compared_by, part, on_step)
+        table = measure(backbone, tree, out, cache, config, compared_by, part, on_step, processes)
     if as_json:
         print_json(table)
-    else:
+    elif processes.is_main:
         _print(table, out)
+    processes.leave()
 
 
 def _tree(given: Path | None) -> Path:

@@ -148,17 +148,25 @@ def find(
         from cones.find import FindConfig
         from cones.many import tasks
         from cones.neuronfile import load
+        from cones.processes import ALONE, joined
 
+        processes, device = joined(device)
+    together = ALONE if subjects_from else processes  # who share the samples of each step
     config = _config(FindConfig, context.params)
-    keep = partial(checkpoint_of, every=checkpointing_steps, resume=resume_from_checkpoint)
+    keep = partial(
+        checkpoint_of,
+        every=checkpointing_steps,
+        resume=resume_from_checkpoint,
+        written=together.is_main,
+    )
 
     def opened() -> Searching:
         backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
-        return Searching(backbone, config, report_to, logging_dir, validation_prompt)
+        return Searching(backbone, config, report_to, logging_dir, validation_prompt, together)
 
     if subjects_from:
         todo, folder = tasks(subjects_from, token), writable_folder(out or Path())
-        return find_many(opened(), todo, folder, keep, as_json)
+        return find_many(opened(), todo, folder, keep, as_json, processes)
     subjects, photos = read_subjects(images, class_noun, token)
     class_images = {
         noun: read_photos(folder).images
@@ -174,6 +182,7 @@ def find(
     say_what_is_small(photos, searching.backbone)
     neurons, seconds = searching.run(subjects, path, class_images, checkpoint, begin)
     _print(neurons, path, seconds, as_json)
+    processes.leave()
 
 
 def _require_subjects(given: Mapping[str, Any]) -> None:

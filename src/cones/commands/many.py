@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cones.checkpoint import Checkpoint
     from cones.many import Task
+    from cones.processes import Processes
 
 Result = dict[str, Any]
 
@@ -28,10 +29,12 @@ def find_many(
     out: Path,
     keep: "Callable[[Path], Checkpoint | None]",
     as_json: bool,
+    processes: "Processes",
 ) -> None:
     """Searches for each subject whose neuron file is not there yet.
 
-    One that fails does not stop the others; the exit status tells.
+    One that fails does not stop the others; the exit status tells. Several processes take turns at
+    the subjects; the main one says at the end what the others did.
 
     Args:
         searching: how.
@@ -39,21 +42,32 @@ def find_many(
         out: folder of the neuron files.
         keep: where the search of a neuron file is kept.
         as_json: whether to print one JSON object at the end, not a line for each.
+        processes: those that share the subjects.
     """
     drawn: dict[str, Sequence[Image.Image]] = {}
-    results = []
+    mine: dict[str, Result] = {}
     paths = [out / f"{task.name}{SUFFIX}" for task in todo]
     checkpoints = [keep(path) for path in paths]  # what is wrong with all is said before the first
-    for task, path, checkpoint in zip(todo, paths, checkpoints, strict=True):
+    share = processes.share()
+    for task, path, checkpoint in zip(todo[share], paths[share], checkpoints[share], strict=True):
         result: Result = {"name": task.name, "file": str(path)}
         try:
             result |= _one(searching, task, path, drawn, checkpoint)
         except (ConesError, OSError) as error:
             result |= {"state": "failed", "error": reason(error)}
-            say(f"{task.name}: {result['error']}")
-        results.append(result)
-        if not as_json:
-            _print(result)
+        mine[task.name] = result
+        _print(result, as_json)
+    done = {name: each for some in processes.gathered(mine) for name, each in some.items()}
+    results = [done[task.name] for task in todo]
+    for result in results:
+        if result["name"] not in mine:
+            _print(result, as_json)
+    processes.leave()
+    _finish(results, as_json)
+
+
+def _finish(results: Sequence[Result], as_json: bool) -> None:
+    """Says how many were found, and exits with 1 if some were not."""
     states = Counter(result["state"] for result in results)
     if as_json:
         counts = {state: states[state] for state in ("found", "there", "failed")}
@@ -95,11 +109,15 @@ def _one(
     return {"state": "found", **summary(neurons), "report": report, "seconds": round(seconds, 1)}
 
 
-def _print(result: Result) -> None:
-    if result["state"] == "found":
+def _print(result: Result, as_json: bool) -> None:
+    if result["state"] == "failed":
+        say(f"{result['name']}: {result['error']}")
+    elif as_json:
+        return
+    elif result["state"] == "found":
         typer.echo(
             f"{result['name']}: {result['neurons']:,} neurons, strength {result['strength']:g}, "
             f"found in {result['seconds']:.0f} s; {result['file']}: {result['bytes']:,} bytes"
         )
-    elif result["state"] == "there":
+    else:
         typer.echo(f"{result['name']}: was there; {result['file']}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
     from cones.objective import ClassImages
     from cones.pictures import Picture
+    from cones.processes import Processes
     from cones.subject import Subject
 
 CHECKPOINT = ".checkpoint.safetensors"
@@ -33,6 +34,7 @@ class Searching:
         report_to: where to log.
         logging_dir: folder of the logs.
         validation_prompt: drawn for the log; `{}` stands for the subjects' words.
+        processes: those that share the samples of each step; the main one writes.
     """
 
     backbone: "Backbone"
@@ -40,6 +42,7 @@ class Searching:
     report_to: Kind
     logging_dir: Path
     validation_prompt: str | None
+    processes: "Processes"
 
     def run(
         self,
@@ -67,7 +70,8 @@ class Searching:
 
         started = time.monotonic()
         settings = asdict(self.config)
-        with reporting(self.report_to, self.logging_dir, path.name, settings) as report:
+        report_to = self.report_to if self.processes.is_main else "none"
+        with reporting(report_to, self.logging_dir, path.name, settings) as report:
             with progress() as on_step:
                 neurons = find(
                     self.backbone,
@@ -77,14 +81,16 @@ class Searching:
                     report.beside(on_step),
                     start,
                     checkpoint,
+                    self.processes,
                 )
             neurons = replace(neurons, info={**neurons.info, **(info or {})})
-            neurons.save(path)
+            if self.processes.is_main:
+                neurons.save(path)
             if checkpoint:
                 checkpoint.remove()
             seconds = time.monotonic() - started
             report.neurons(neurons)
-            if self.report_to != "none":
+            if report_to != "none":
                 report.pictures(self._validated(neurons))
         return neurons, seconds
 
@@ -98,8 +104,10 @@ class Searching:
         return generate(self.backbone, prompt, range(4), neurons=neurons)
 
 
-def checkpoint_of(path: Path, every: int | None, resume: str | None) -> "Checkpoint | None":
-    """Where the search of a neuron file is kept, if it is."""
+def checkpoint_of(
+    path: Path, every: int | None, resume: str | None, written: bool = True
+) -> "Checkpoint | None":
+    """Where the search of a neuron file is kept, if it is; `written` by this process or not."""
     from cones.checkpoint import STEPS, Checkpoint
 
     if every is None and resume is None:
@@ -108,4 +116,4 @@ def checkpoint_of(path: Path, every: int | None, resume: str | None) -> "Checkpo
     file = own if resume in (None, "latest") else Path(str(resume))
     if resume not in (None, "latest") and not file.is_file():
         raise typer.BadParameter(f"--resume_from_checkpoint: there is no file {file}")
-    return Checkpoint(file, STEPS if every is None else every, resume=resume is not None)
+    return Checkpoint(file, STEPS if every is None else every, resume is not None, written)

@@ -14,6 +14,7 @@ from cones.evaluate.layout import RENDERS, Row, command, markdown, picture
 from cones.evaluate.metrics import mean_and_se
 from cones.evaluate.protocol import TOYBOX, Protocol
 from cones.files import atomic_path, atomic_write
+from cones.processes import ALONE, Processes
 from cones.search import OnStep
 
 CONFIG = CompareConfig()
@@ -28,6 +29,7 @@ def compare(
     protocol: Protocol = TOYBOX,
     part: tuple[int, int] = (0, 1),
     on_step: OnStep | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Compares Cones with its rivals; goes on where an earlier comparison stopped.
 
@@ -41,11 +43,12 @@ def compare(
         cache: the folder of the cells, and of what is fitted alone.
         config: what to compare.
         protocol: how pictures are drawn and compared.
-        part: (i, n) for every n-th cell from the i-th on, where n processes share the work.
+        part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
         on_step: called with ("compare", cells measured, of how many missing ones, {}).
+        processes: those of this command; they share its part, and the main one writes the table.
 
     Returns:
-        What `table.json` holds.
+        What `table.json` holds; the main process alone knows it.
 
     Raises:
         InputError: as `Comparison` says; a prompt that cannot be drawn; or `out` holds rows of an
@@ -55,12 +58,16 @@ def compare(
     kept = kept_rows(out, comparison)
 
     def measured(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        write_table(out, comparison, kept)
+        if processes.is_main:
+            write_table(out, comparison, kept)
         if on_step is not None:
             on_step(stage, done, total, figures)
 
-    comparison.run(part, measured)
-    return write_table(out, comparison, kept)
+    number, count = part
+    turns = number * processes.world + processes.rank, count * processes.world
+    comparison.run(turns, measured)
+    processes.wait()
+    return write_table(out, comparison, kept) if processes.is_main else {}
 
 
 def rows(cells: Sequence[Cell], planned: Mapping[int, int]) -> list[Row]:
