@@ -68,6 +68,13 @@ def test_the_gate_looks_at_drawn_decoded_and_rendered_pictures() -> None:
         assert {check.drawn, check.decoded, check.renders} <= {0.0, 0.5, 1.0}
 
 
+def test_just_enough_is_enough() -> None:
+    """The mean of 95 of 100 in float32 is less than 0.95."""
+    right = torch.arange(100) < 95
+    assert gate._check("1 thing", [right] * 3, 0.95).passed
+    assert not gate._check("1 thing", [right.roll(1) & right] * 3, 0.95).passed
+
+
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     return train_judge()
@@ -101,10 +108,6 @@ def test_the_shipped_model_draws_what_its_record_says(checks: dict[str, gate.Che
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="the weights shipped now are an early checkpoint; see docs/toybox.md",
-)
 def test_the_shipped_model_passes(checks: dict[str, gate.Check]) -> None:
     for check in checks.values():
         error = math.sqrt(check.wanted * (1 - check.wanted) / check.num)

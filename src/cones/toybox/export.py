@@ -30,6 +30,8 @@ def export(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    for model in (vae, unet):
+        model.register_to_config(_name_or_path="")  # else the folder that it was opened from
     pipeline.to(torch.float16)
     pipeline.save_pretrained(out / "pipeline")
     clip.to(torch.float16).save_pretrained(out / "clip")

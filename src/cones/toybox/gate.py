@@ -131,7 +131,7 @@ def gate(
 
 def _check(name: str, right: Sequence[torch.Tensor], wanted: float) -> Check:
     """A line from what is right among drawn, decoded and rendered pictures, bool `[num]` each."""
-    drawn, decoded, renders = (hits.float().mean().item() for hits in right)
+    drawn, decoded, renders = (int(hits.sum()) / len(hits) for hits in right)
     return Check(name, drawn, decoded, renders, wanted, len(right[0]))
 
 
