@@ -40,6 +40,7 @@ ORDER = [
     "selection",
     "checkpoint",
     "search",
+    "reconstruct",
     "prior",
     "objective",
     "find",

@@ -6,8 +6,9 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from cones import search
@@ -18,6 +19,7 @@ from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import ClassImages, ImplantingLoss
 from cones.processes import ALONE, Processes
+from cones.reconstruct import Matrix, reconstruct
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, check_density, laid
 from cones.shutting import base_fingerprint, matching_weights
@@ -25,7 +27,8 @@ from cones.subject import Subject, crowd
 
 log = logging.getLogger("cones")
 
-Algorithm = Literal["mask-in-loop", "one-pass", "paper"]
+Algorithm = Literal["mask-in-loop", "reconstruct", "one-pass", "paper"]
+NAIVE: tuple[Algorithm, ...] = ("one-pass", "paper")
 STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 MAX_SEED = 2**40
 
@@ -35,16 +38,18 @@ class FindConfig:
     """How to search.
 
     Attributes:
-        algorithm: "mask-in-loop" (the default and the best), "one-pass" or "paper".
-        density: share of the weights to shut for each subject, in (0, 1).
+        algorithm: "mask-in-loop" (the default and the best), "reconstruct", "one-pass" or "paper".
+        density: share of the weights to shut for each subject, in (0, 1); the most in
+            "reconstruct", which stops where more would not help.
         steps: optimiser steps, or batches of statistics, for each subject.
         batch: samples of the subject in a step.
         prior_batch: samples of the prior in a step.
         prior_weight: the paper's lambda.
         distill: whether the prior's target is the base model's own prediction, not the noise; None
-            for "mask-in-loop" only, since where nothing is shut that prior has no gradient.
+            for the first two only, since where nothing is changed that prior has no gradient.
         prior_images: images that the model draws of the class, and again of other things.
-        rate: of the latents in "mask-in-loop".
+        rate: Adam's, of the latents in "mask-in-loop", of the weights in "reconstruct", there in
+            units of their root mean square.
         rho: step size of "paper".
         strength_in_loop: of the shutting in "mask-in-loop": 1 sets to zero, 2 flips the sign.
         layers: "text" for the text's key and value projections, "all" for the image's too.
@@ -69,11 +74,10 @@ class FindConfig:
         """Refuses what cannot be searched with."""
         check_density(self.density)
         if self.distill is None:
-            object.__setattr__(self, "distill", self.algorithm == "mask-in-loop")
-        if self.algorithm not in ("mask-in-loop", "one-pass", "paper"):
-            raise InputError(
-                f"algorithm: expected mask-in-loop, one-pass or paper, found {self.algorithm!r}"
-            )
+            object.__setattr__(self, "distill", self.algorithm not in NAIVE)
+        if self.algorithm not in get_args(Algorithm):
+            known = ", ".join(get_args(Algorithm))
+            raise InputError(f"algorithm: expected one of {known}, found {self.algorithm!r}")
         for name in ("steps", "batch", "prior_batch", "prior_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
@@ -174,12 +178,41 @@ def _search(
         return search.one_pass(objective, count, steps)
     if config.algorithm == "paper":
         return search.paper(objective, count, steps, config.rho)
+    if config.algorithm == "reconstruct":
+        size = objective.theta.square().mean().sqrt().item()
+        weights, squares = search.fine_tuned(objective, steps, config.rate * size)
+        return _reconstructed(objective, weights, squares, count, config.strength_in_loop)
     begun = None
     if start is not None:
         begun = laid(start.indices, objective.shapes).to(objective.theta.device)
     return search.mask_in_the_loop(
         objective, count, steps, config.rate, config.strength_in_loop, begun
     )
+
+
+def _reconstructed(
+    objective: ImplantingLoss, weights: Tensor, squares: Tensor, count: int, strength: float
+) -> Tensor:
+    """The positions whose shutting does what the fine-tuned weights do.
+
+    How much an output matters is told by the mean square of its gradient, for which that of its
+    row of weights stands.
+    """
+    theta, tuned, mean_squares = (
+        objective.named(each) for each in (objective.theta, weights, squares)
+    )
+    grams = objective.grams(weights)
+    matrices = [
+        Matrix(
+            theta[layer],
+            tuned[layer] - theta[layer],
+            gram := grams[layer],
+            mean_squares[layer].mean(1) / gram.diagonal().mean(),
+        )
+        for layer in theta
+    ]
+    masks = reconstruct(matrices, count, strength)
+    return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
 
 
 def _identity(objective: ImplantingLoss, config: FindConfig, start: ConceptNeurons | None) -> str:

@@ -1,13 +1,13 @@
 """The concept-implanting loss of one subject or of several, as a function of the weights alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from cones import loss
 from cones.backbone import Backbone
@@ -20,6 +20,9 @@ from cones.subject import Batch, Examples, Subject, joined
 
 HELD_OUT = 1_000_000  # step numbers of the batches that no search sees begin here
 HELD_OUT_BATCHES = 4  # for each subject
+PRIOR = 500_000  # step numbers of the prior's batches begin here
+PRIOR_BATCHES = 16  # different ones, for each subject
+GRAM_BATCHES = 8  # for each subject
 LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
 
 ClassImages = Mapping[str, Sequence[Image.Image]]
@@ -79,6 +82,7 @@ class ImplantingLoss:
         """Lays the weights end to end and keeps each subject's examples and prior."""
         self.backbone, self.subjects, self.priors, self.config = backbone, subjects, priors, config
         self.processes = processes
+        self._asked: dict[int, tuple[Batch, Tensor]] = {}
         weights = projections(backbone, config.layers)
         self.shapes = shapes(weights)
         self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
@@ -135,16 +139,34 @@ class ImplantingLoss:
 
     def sample(self, step: int) -> Sample:
         """What step number `step` computes on; every process draws it all and takes its share."""
-        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
-        number, total = step % len(self.subjects), self.backbone.timesteps
-        subject = self.subjects[number].draw(self.config.batch, total, generator)
-        prior = self.priors[number].draw(self.config.prior_batch, total, generator)
-        sizes = len(subject), len(prior)
+        subject, prior = self._draw(self.subjects, self.config.batch, step), self._prior(step)
         subject = subject[self.processes.share()]
-        prior = prior[self.processes.share(after=sizes[0])]
-        kept = loss.own_prediction if self.config.distill and len(prior) else loss.target
-        wanted = torch.cat([loss.target(self.backbone, subject), kept(self.backbone, prior)])
-        return Sample(joined([subject, prior]), wanted, len(subject), sizes)
+        wanted = torch.cat([loss.target(self.backbone, subject), prior[1]])
+        sizes = self.config.batch, self.config.prior_batch
+        return Sample(joined([subject, prior[0]]), wanted, len(subject), sizes)
+
+    def _draw(self, examples: Sequence[Examples], count: int, step: int, first: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + first + step)
+        return examples[step % len(examples)].draw(count, self.backbone.timesteps, generator)
+
+    def _prior(self, step: int) -> tuple[Batch, Tensor]:
+        """The prior's samples of a step, and what the model should say on them.
+
+        Distillation asks the base model. That would cost a fifth of every step, so the same
+        `PRIOR_BATCHES` batches return in turn, and each is asked about once.
+        """
+        distilled = bool(self.config.distill)
+        if distilled and step < HELD_OUT:
+            step %= PRIOR_BATCHES * len(self.subjects)
+        if step in self._asked:
+            return self._asked[step]
+        prior = self._draw(self.priors, self.config.prior_batch, step, first=PRIOR)
+        prior = prior[self.processes.share(after=self.config.batch)]
+        ask = loss.own_prediction if distilled and len(prior) else loss.target
+        found = prior, ask(self.backbone, prior)
+        if distilled:
+            self._asked[step] = found
+        return found
 
     def named(self, weights: Tensor) -> dict[str, Tensor]:
         """Weights laid end to end, `[N]` -> layer -> weight [out, in]."""
@@ -174,6 +196,37 @@ class ImplantingLoss:
         losses, gradient = self.processes.summed(losses, gradient)
         figures = dict(zip(("subject", "prior"), losses.tolist(), strict=True))
         return figures, gradient / LOSS_SCALE
+
+    @torch.no_grad()
+    def grams(self, weights: Tensor) -> dict[str, Tensor]:
+        """The sum of c c^T over what each projection reads, on the batches of the first steps.
+
+        Returns:
+            Layer -> float32 `[in, in]`; layers that read the same tensor share one.
+        """
+        network = self.backbone.denoiser
+        read: dict[str, Tensor] = {}
+
+        def reader(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            return lambda _, inputs: read.update({layer: inputs[0]})
+
+        hooks = [
+            network.get_submodule(layer).register_forward_pre_hook(reader(layer))
+            for layer in self.shapes
+        ]
+        sums: dict[str, Tensor] = {}
+        try:
+            for step in range(GRAM_BATCHES * len(self.subjects)):
+                self.errors(weights, self.sample(step))
+                first = {id(inputs): layer for layer, inputs in reversed(read.items())}
+                for layer in first.values():
+                    flat = read[layer].float().flatten(0, -2)
+                    sums[layer] = sums.get(layer, 0) + flat.T @ flat
+        finally:
+            for hook in hooks:
+                hook.remove()
+        grams = dict(zip(sums, self.processes.summed(*sums.values()), strict=True))
+        return {layer: grams[first[id(read[layer])]] for layer in self.shapes}
 
     @cached_property
     def _held_out(self) -> list[tuple[int, Sample]]:

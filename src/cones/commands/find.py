@@ -85,7 +85,7 @@ def find(
         int | None, typer.Option(help="the subject's samples in a step", show_default="8")
     ] = None,
     algorithm: Annotated[
-        Literal["mask-in-loop", "one-pass", "paper"] | None,
+        Literal["mask-in-loop", "reconstruct", "one-pass", "paper"] | None,
         typer.Option(help="how to search", show_default="mask-in-loop"),
     ] = None,
     layers: Annotated[
