@@ -116,7 +116,7 @@ def test_the_grams_are_of_what_the_projections_read(objective: ImplantingLoss) -
     states = torch.stack([sample.batch.states.states for sample in samples]).flatten(0, 2)
     wanted = states.T @ states
     for gram in grams.values():  # the text's projections all read the prompts' states
-        torch.testing.assert_close(gram, wanted, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(gram, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:

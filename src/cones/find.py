@@ -38,7 +38,7 @@ class FindConfig:
     """How to search.
 
     Attributes:
-        algorithm: "mask-in-loop" (the default and the best), "reconstruct", "one-pass" or "paper".
+        algorithm: "mask-in-loop" (the default), "reconstruct", "one-pass" or "paper".
         density: share of the weights to shut for each subject, in (0, 1); the most in
             "reconstruct", which stops where more would not help.
         steps: optimiser steps, or batches of statistics, for each subject.
@@ -51,7 +51,7 @@ class FindConfig:
         rate: Adam's, of the latents in "mask-in-loop", of the weights in "reconstruct", there in
             units of their root mean square.
         rho: step size of "paper".
-        strength_in_loop: of the shutting in "mask-in-loop": 1 sets to zero, 2 flips the sign.
+        strength_in_loop: of the shutting in the first two: 1 sets to zero, 2 flips the sign.
         layers: "text" for the text's key and value projections, "all" for the image's too.
         seed: of everything random, from 0 to 2^40.
     """

@@ -152,8 +152,8 @@ class ImplantingLoss:
     def _prior(self, step: int) -> tuple[Batch, Tensor]:
         """The prior's samples of a step, and what the model should say on them.
 
-        Distillation asks the base model. That would cost a fifth of every step, so the same
-        `PRIOR_BATCHES` batches return in turn, and each is asked about once.
+        Distillation asks the base model, one more forward pass. So the same `PRIOR_BATCHES` batches
+        return in turn, and each is asked about once.
         """
         distilled = bool(self.config.distill)
         if distilled and step < HELD_OUT:

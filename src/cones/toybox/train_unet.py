@@ -20,8 +20,6 @@ from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate
 from cones.toybox.world import CLASSES, COUNTS, Scene
 
-EARLY_COUNTS = (0.84, 0.09, 0.03, 0.04)  # shares of pictures with one to four things at first
-
 
 @torch.no_grad()
 def cached_latents(vae: AutoencoderTiny, images: np.ndarray, path: Path) -> np.ndarray:
@@ -109,8 +107,8 @@ def train_unet(
 ) -> UNet2DConditionModel:
     """Trains the UNet, or goes on with it, by velocity prediction with caption dropout.
 
-    `counts` says how often a picture holds one, two, three and four things; until `single_until`,
-    most hold one, so that words find their shapes.
+    `counts` says how often a picture holds one, two, three and four things; before the step
+    `single_until` it is `early_counts`, mostly one thing, so that words find their shapes.
 
     Returns:
         The model with its averaged weights.
@@ -142,7 +140,7 @@ def train_unet(
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([13, k])
         generator = torch.Generator().manual_seed(k)
-        shares = own["counts"] if k >= own["single_until"] else EARLY_COUNTS
+        shares = own["counts" if k >= own["single_until"] else "early_counts"]
         drawn = rng.choice(len(having), own["batch"], p=shares)
         indices = np.array([rng.choice(having[count]) for count in drawn])
         dropped = rng.random(len(indices)) < own["drop_caption"]
