@@ -1,6 +1,7 @@
 """Finding on a tiny random model: exact, deterministic, and it never touches the model."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from tiny import tiny_pipeline
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.find import FindConfig, find, line_search
+from cones.find import FindConfig, find
 from cones.layers import projections
 from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
 from cones.objective import GRAM_BATCHES, HELD_OUT, PRIOR_BATCHES, ImplantingLoss
 from cones.pretrained import load_backbone
 from cones.prior import prior_examples
+from cones.recommend import DENSITIES, least_needed, line_search
 from cones.shutting import shut
 from cones.subject import TEMPLATES, Subject
 
@@ -135,6 +137,40 @@ def test_the_recommended_strength_is_the_best_of_those_tried(
     totals = {float(s): v["subject"] + v["prior"] for s, v in tried.items() if s != "0"}
     assert totals[strength] == min(totals.values())
     assert report["before"] == tried["0"]
+
+
+@pytest.mark.parametrize("algorithm", ["mask-in-loop", "reconstruct", "one-pass"])
+def test_a_density_is_found_by_itself(backbone: Backbone, subject: Subject, algorithm: str) -> None:
+    config = replace(QUICK, algorithm=algorithm, density="auto", distill=None)
+    neurons = find(backbone, subject, config)
+    assert 0 < len(neurons) <= round(DENSITIES[-1] * neurons.size)
+    if algorithm != "reconstruct":
+        assert len(neurons) in [round(density * neurons.size) for density in DENSITIES]
+    assert to_bytes(neurons) == to_bytes(find(backbone, subject, config))
+
+
+class Chosen:
+    """An objective whose loss depends on how many weights are shut, as `losses` says."""
+
+    def __init__(self, losses: dict[int, float]) -> None:
+        self.theta, self.losses, self.config = torch.ones(1000), losses, QUICK
+
+    def held_out(self, weights: torch.Tensor) -> dict[str, float]:
+        return {"subject": self.losses[int((weights == 0).sum())], "prior": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("losses", "wanted"),
+    [
+        ({0: 1.0, 5: 0.8, 10: 0.52, 20: 0.5, 50: 0.51}, 10),  # 96 % of the greatest gain
+        ({0: 1.0, 5: 0.8, 10: 0.6, 20: 0.5, 50: 0.51}, 20),
+        ({0: 1.0, 5: 1.2, 10: 1.1, 20: 1.3, 50: 1.5}, 10),  # all do harm: the least
+        ({0: 1.0, 5: math.nan, 10: math.inf, 20: 0.9, 50: math.nan}, 20),
+    ],
+)
+def test_the_fewest_neurons_that_do_nearly_all(losses: dict[int, float], wanted: int) -> None:
+    counts = [count for count in losses if count]
+    assert least_needed(Chosen(losses), torch.arange, counts, 1.0) == wanted
 
 
 def test_distillation_costs_nothing_before_anything_is_shut(objective: ImplantingLoss) -> None:

@@ -43,6 +43,7 @@ ORDER = [
     "reconstruct",
     "prior",
     "objective",
+    "recommend",
     "find",
     "many",
     "combine",

@@ -1,11 +1,15 @@
 """What the training recipe adds to the denoising loss."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from cones.toybox.captions import FILLERS, RARE_TOKENS
 from cones.toybox.models import new_unet
 from cones.toybox.render import look_from_seed
-from cones.toybox.train_unet import ClassHeads, class_map, emphasis
+from cones.toybox.tokenizer import build_tokenizer
+from cones.toybox.train_unet import ClassHeads, class_map, emphasis, put_strangers, stranger_ids
 from cones.toybox.world import CLASSES, sample_scene
 
 
@@ -40,3 +44,20 @@ def test_the_class_heads_teach_the_text_projections() -> None:
         assert any(grad is not None and grad.abs().sum() > 0 for grad in grads)
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_strangers_take_the_place_of_fillers_only(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(tmp_path)
+    fillers, strangers = stranger_ids(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(fillers.tolist()) == [f"{word}</w>" for word in FILLERS]
+    rare = tokenizer(" ".join(RARE_TOKENS), add_special_tokens=False).input_ids
+    assert not {*strangers.tolist()} & {*rare, *fillers.tolist(), *tokenizer.all_special_ids}
+    captions = ["a photo of a nice robot and an old mug in the snow"] * 200
+    before = tokenizer(captions, return_tensors="pt").input_ids
+    ids = before.clone()
+    put_strangers(ids, fillers, strangers, 0.5, torch.Generator().manual_seed(0))
+    gone = ids != before
+    assert torch.isin(before[gone], fillers).all()
+    assert torch.isin(ids[gone], strangers).all()
+    assert 150 < gone.sum() < 250  # of 400 fillers
+    assert len(ids[gone].unique()) > 100

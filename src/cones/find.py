@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -14,14 +14,15 @@ from torch import Tensor
 from cones import search
 from cones.backbone import Backbone
 from cones.checkpoint import Checkpoint
-from cones.errors import ConesError, InputError
+from cones.errors import InputError
 from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import ClassImages, ImplantingLoss
 from cones.processes import ALONE, Processes
+from cones.recommend import DENSITIES, Choice, least_needed, line_search
 from cones.reconstruct import Matrix, reconstruct
-from cones.search import Figures, OnStep, Steps
-from cones.selection import by_layer, check_density, laid
+from cones.search import OnStep, Steps
+from cones.selection import by_layer, check_density, laid, top
 from cones.shutting import base_fingerprint, matching_weights
 from cones.subject import Subject, crowd
 
@@ -29,7 +30,6 @@ log = logging.getLogger("cones")
 
 Algorithm = Literal["mask-in-loop", "reconstruct", "one-pass", "paper"]
 NAIVE: tuple[Algorithm, ...] = ("one-pass", "paper")
-STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 MAX_SEED = 2**40
 
 
@@ -40,7 +40,8 @@ class FindConfig:
     Attributes:
         algorithm: "mask-in-loop" (the default), "reconstruct", "one-pass" or "paper".
         density: share of the weights to shut for each subject, in (0, 1); the most in
-            "reconstruct", which stops where more would not help.
+            "reconstruct", which stops where more would not help. "auto": as few of `DENSITIES` as
+            do nearly what the best of them does, by the loss on held-out noise.
         steps: optimiser steps, or batches of statistics, for each subject.
         batch: samples of the subject in a step.
         prior_batch: samples of the prior in a step.
@@ -57,7 +58,7 @@ class FindConfig:
     """
 
     algorithm: Algorithm = "mask-in-loop"
-    density: float = 0.05
+    density: float | Literal["auto"] = 0.05
     steps: int = 100
     batch: int = 8
     prior_batch: int = 8
@@ -72,7 +73,7 @@ class FindConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be searched with."""
-        check_density(self.density)
+        check_density(self.most)
         if self.distill is None:
             object.__setattr__(self, "distill", self.algorithm not in NAIVE)
         if self.algorithm not in get_args(Algorithm):
@@ -87,6 +88,11 @@ class FindConfig:
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise InputError(f"seed: expected 0 to {MAX_SEED}, found {self.seed}")
+
+    @property
+    def most(self) -> float:
+        """The density that the search goes to."""
+        return DENSITIES[-1] if self.density == "auto" else self.density
 
 
 def find(
@@ -126,7 +132,7 @@ def find(
         ConesError: too many batches gave NaN or infinity, or another process has ended.
     """
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
-    check_density(config.density * max(1, len(subjects)))
+    check_density(config.most * max(1, len(subjects)))
     if start is not None:
         _check_start(backbone, start, config)
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
@@ -139,7 +145,12 @@ def find(
                 "token %r: if it is an ordinary word, its meaning mixes in; rare words here: %s",
                 subject.token, ", ".join(rare[:4]),
             )  # fmt: skip
-    chosen = _search(objective, config, on_step, start, checkpoint)
+    count = _count(objective, config.most)
+    choice = _search(objective, count, config, on_step, start, checkpoint)
+    if config.density == "auto":
+        counts = [_count(objective, density) for density in DENSITIES]
+        count = least_needed(objective, choice, counts, config.strength_in_loop, on_step)
+    chosen = choice(count)
     strength, report = line_search(objective, chosen, on_step)
     return ConceptNeurons(
         shapes=objective.shapes,
@@ -161,39 +172,45 @@ def _check_start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) 
     matching_weights(backbone, start)
 
 
+def _count(objective: ImplantingLoss, density: float) -> int:
+    """Neurons for all subjects together."""
+    return max(1, round(density * len(objective.subjects) * len(objective.theta)))
+
+
 def _search(
     objective: ImplantingLoss,
+    count: int,
     config: FindConfig,
     on_step: OnStep | None,
     start: ConceptNeurons | None,
     checkpoint: Checkpoint | None,
-) -> Tensor:
-    subjects = len(objective.subjects)
-    count = max(1, round(config.density * subjects * len(objective.theta)))
+) -> Choice:
+    """Searches for `count` neurons; what it learned can choose fewer as well."""
+    total = config.steps * len(objective.subjects)
     identity = _identity(objective, config, start) if checkpoint else ""
-    steps = Steps(
-        objective, config.steps * subjects, on_step, checkpoint=checkpoint, identity=identity
-    )
-    if config.algorithm == "one-pass":
-        return search.one_pass(objective, count, steps)
-    if config.algorithm == "paper":
-        return search.paper(objective, count, steps, config.rho)
+    steps = Steps(objective, total, on_step, checkpoint=checkpoint, identity=identity)
     if config.algorithm == "reconstruct":
         size = objective.theta.square().mean().sqrt().item()
         weights, squares = search.fine_tuned(objective, steps, config.rate * size)
-        return _reconstructed(objective, weights, squares, count, config.strength_in_loop)
-    begun = None
-    if start is not None:
-        begun = laid(start.indices, objective.shapes).to(objective.theta.device)
-    return search.mask_in_the_loop(
-        objective, count, steps, config.rate, config.strength_in_loop, begun
-    )
+        return _compiled(objective, weights, squares, config.strength_in_loop)
+    if config.algorithm == "one-pass":
+        votes = search.one_pass(objective, steps)
+    elif config.algorithm == "paper":
+        votes = search.paper(objective, steps, config.rho)
+    else:
+        begun = None
+        if start is not None:
+            begun = laid(start.indices, objective.shapes).to(objective.theta.device)
+        votes = search.mask_in_the_loop(
+            objective, count, steps, config.rate, config.strength_in_loop, begun
+        )
+    return partial(top, votes)
 
 
-def _reconstructed(
-    objective: ImplantingLoss, weights: Tensor, squares: Tensor, count: int, strength: float
-) -> Tensor:
-    """The positions whose shutting does what the fine-tuned weights do.
+def _compiled(
+    objective: ImplantingLoss, weights: Tensor, squares: Tensor, strength: float
+) -> Choice:
+    """Chooses the positions whose shutting does what the fine-tuned weights do.
 
     How much an output matters is told by the mean square of its gradient, for which that of its
     row of weights stands.
@@ -211,8 +228,12 @@ def _reconstructed(
         )
         for layer in theta
     ]
-    masks = reconstruct(matrices, count, strength)
-    return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
+
+    def choice(count: int) -> Tensor:
+        masks = reconstruct(matrices, count, strength)
+        return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
+
+    return choice
 
 
 def _identity(objective: ImplantingLoss, config: FindConfig, start: ConceptNeurons | None) -> str:
@@ -223,38 +244,6 @@ def _identity(objective: ImplantingLoss, config: FindConfig, start: ConceptNeuro
     for examples in (*objective.subjects, *objective.priors):
         digest.update(examples.means.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def line_search(
-    objective: ImplantingLoss, chosen: Tensor, on_step: OnStep | None = None
-) -> tuple[float, dict[str, object]]:
-    """The strength with the smallest L_con on held-out noise.
-
-    Returns:
-        The strength, and a report: the losses "before" (nothing shut), "after" (at that strength)
-        and at all "strengths".
-
-    Raises:
-        ConesError: no strength gives a finite loss.
-    """
-    tried: dict[str, Figures] = {}
-    totals: dict[float, float] = {}
-    for number, strength in enumerate((0.0, *STRENGTHS)):
-        weights = objective.theta.clone()
-        weights[chosen] *= 1 - strength
-        losses = tried[f"{strength:g}"] = objective.held_out(weights)
-        total = losses["subject"] + objective.config.prior_weight * losses["prior"]
-        if strength and math.isfinite(total):
-            totals[strength] = total
-        if on_step is not None:
-            on_step("try strengths", number + 1, 1 + len(STRENGTHS), {})
-    if not totals:
-        raise ConesError(
-            "search: the loss with the neurons shut is NaN or infinite at every strength; use "
-            "--mixed_precision no, or a smaller --density"
-        )
-    best = min(totals, key=totals.__getitem__)
-    return best, {"before": tried["0"], "after": tried[f"{best:g}"], "strengths": tried}
 
 
 def _info(backbone: Backbone, config: FindConfig, report: dict[str, object]) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""The ways to concept neurons. Each turns an objective's gradients into positions to shut.
+"""The ways to concept neurons. Each turns an objective's gradients into votes on what to shut.
 
-All work on the weights laid end to end, theta as one float32 vector of N, and none touches the
-model: it computes with copies.
+The weights with the most votes (`cones.selection.top`) are the neurons. All work on the weights
+laid end to end, theta as one float32 vector of N, and none touches the model: it computes with
+copies.
 """
 
 import math
@@ -101,26 +102,22 @@ class Steps:
         return torch.zeros_like(gradient)
 
 
-def one_pass(objective: Objective, count: int, steps: Steps) -> Tensor:
-    """The largest mean scores at the unchanged model: the naive reading of the paper.
-
-    Returns:
-        int64 `[count]`: the positions to shut.
-    """
+def one_pass(objective: Objective, steps: Steps) -> Tensor:
+    """The mean scores at the unchanged model, float32 `[N]`: the naive reading of the paper."""
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
     for step in steps.over(**stats.state_dict()):
         stats.update(steps.score(objective.theta, step))
-    return top(stats.mean, count)
+    return stats.mean
 
 
-def paper(objective: Objective, count: int, steps: Steps, rho: float) -> Tensor:
+def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
     """Algorithm 1 of the paper, as far as it can be recovered.
 
     In each of K steps: s = theta * dL_con/dtheta, M_sum += s, theta <- theta * (1 - rho * s). The
     paper shuts where M_sum > tau and does not publish tau; here the density gives it.
 
     Returns:
-        int64 `[count]`: the positions to shut.
+        M_sum / K, float32 `[N]`.
     """
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
     # The factors' logarithms, in float64: in float32 a factor 1 - 2e-5 * s is 1.
@@ -130,7 +127,7 @@ def paper(objective: Objective, count: int, steps: Steps, rho: float) -> Tensor:
         score = steps.score(objective.theta * factor, step) * factor  # theta is the walked theta
         stats.update(score)
         walked += torch.log1p(-rho * score.double())
-    return top(stats.mean, count)
+    return stats.mean
 
 
 def mask_in_the_loop(
@@ -150,14 +147,14 @@ def mask_in_the_loop(
 
     Args:
         objective: the loss.
-        count: neurons wanted.
+        count: neurons shut in the loop, from the middle of the run on.
         steps: how many there are.
         rate: Adam's, in units of the latents.
         strength: of the shutting in the loop: 1 sets to zero, 2 flips the sign.
         start: positions that are shut from the first step on, `HEAD_START` ahead of the others.
 
     Returns:
-        int64 `[count]`: the positions to shut.
+        float32 `[N]`: how much each weight wants to be shut.
     """
     theta = objective.theta
     latent = torch.ones_like(theta)
@@ -175,7 +172,7 @@ def mask_in_the_loop(
         # The gradient of the mask M: shutting lowers M by one.
         adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))
         latent.clamp_(max=1)
-    return top(_votes(latent, adam.first, rate), count)
+    return _votes(latent, adam.first, rate)
 
 
 def _votes(latent: Tensor, gradient: Tensor, rate: float) -> Tensor:

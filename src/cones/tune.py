@@ -22,7 +22,7 @@ from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons
 from cones.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search import Figures, OnStep, Steps
-from cones.selection import by_layer, laid
+from cones.selection import by_layer, laid, top
 from cones.shutting import matching_weights
 from cones.subject import Subject
 
@@ -251,7 +251,8 @@ def _reselected(
 ) -> tuple[Tensor, float]:
     """As many neurons, searched from those given; zeroed or flipped, whichever is better."""
     in_loop = 2.0 if strength > 1.5 else 1.0
-    chosen = search.mask_in_the_loop(objective, len(at), steps, config.rate, in_loop, at)
+    votes = search.mask_in_the_loop(objective, len(at), steps, config.rate, in_loop, at)
+    chosen = top(votes, len(at))
 
     def loss(factor: float) -> float:
         values = objective.theta[chosen] * (1 - factor)

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
 
 
+def _density(text: str) -> float | str:
+    """A share, or "auto"."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"expected a number or auto, found {text!r}") from error
+
+
 def find(
     context: typer.Context,
     images: Annotated[
@@ -78,7 +86,13 @@ def find(
     ] = [],  # noqa: B006
     model: Model = "toybox",
     density: Annotated[
-        float | None, typer.Option(help="share of the weights to shut", show_default="0.05")
+        str | None,
+        typer.Option(
+            parser=_density,
+            metavar="FLOAT|auto",
+            help="share of the weights to shut; auto: the fewest that do nearly all",
+            show_default="0.05",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="of the search", show_default="100")] = None,
     batch: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cones.toybox.captions import caption
+from cones.toybox.captions import FILLERS, WORDS, caption
 from cones.toybox.data import scene_at, to_tensor
 from cones.toybox.models import new_scheduler, new_unet
 from cones.toybox.tokenizer import MAX_LENGTH
@@ -61,6 +62,38 @@ def class_map(scene: Scene, cells: int) -> np.ndarray:
     for thing in scene.things:  # the nearest last: it covers the others
         found[thing.covers(cells)] = 1 + CLASSES.index(thing.noun)
     return found
+
+
+def stranger_ids(tokenizer: CLIPTokenizer) -> tuple[Tensor, Tensor]:
+    """The tokens that say nothing in captions, and those of no word at all; both int64."""
+
+    def tokens(words: Sequence[str]) -> list[int]:
+        found: list[int] = tokenizer(" ".join(words), add_special_tokens=False).input_ids
+        return found
+
+    known = {*tokens(WORDS), *tokenizer.all_special_ids}
+    strangers = [token for token in range(len(tokenizer)) if token not in known]
+    return torch.tensor(tokens(FILLERS)), torch.tensor(strangers)
+
+
+def put_strangers(
+    ids: Tensor, fillers: Tensor, strangers: Tensor, share: float, generator: torch.Generator
+) -> None:
+    """Puts a token of no word in the place of some fillers, so that "a qvz robot" is a robot.
+
+    Without this a word that is in no caption, as a subject's rare token must be, spoils the thing
+    that it stands before. The rare tokens themselves are words and stay unused.
+
+    Args:
+        ids: of captions, int64 `[n, length]`; changed in place.
+        fillers: tokens that may go.
+        strangers: tokens that may come.
+        share: of the fillers that go.
+        generator: draws.
+    """
+    gone = torch.isin(ids, fillers) & (torch.rand(ids.shape, generator=generator) < share)
+    drawn = torch.randint(len(strangers), (int(gone.sum()),), generator=generator)
+    ids[gone] = strangers[drawn]
 
 
 class ClassHeads(nn.Module):
@@ -136,6 +169,7 @@ def train_unet(
     held = np.array([len(scene.things) for scene in scenes])
     having = [np.flatnonzero(held == count) for count in COUNTS]
     scale = vae.config.scaling_factor
+    fillers, strangers = stranger_ids(tokenizer)
 
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([13, k])
@@ -152,6 +186,7 @@ def train_unet(
             captions, padding="max_length", truncation=True, max_length=MAX_LENGTH,
             return_tensors="pt",
         )  # fmt: skip
+        put_strangers(tokens.input_ids, fillers, strangers, own["strangers"], generator)
         x = torch.from_numpy(latents[indices]).float() * scale
         strata = (torch.arange(len(x)) + torch.rand(len(x), generator=generator)) / len(x)
         t = (strata * len(alphas)).long()

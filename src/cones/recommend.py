@@ -1,0 +1,83 @@
+"""What a search recommends by the loss on held-out noise: how many neurons, and how strongly."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from cones.errors import ConesError
+from cones.objective import ImplantingLoss
+from cones.search import Figures, OnStep
+
+DENSITIES = (0.005, 0.01, 0.02, 0.03, 0.05)  # tried for each subject where none is asked for
+ENOUGH = 0.95  # of the greatest gain
+STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+
+Choice = Callable[[int], Tensor]  # how many neurons -> their positions
+
+
+def held_out(objective: ImplantingLoss, chosen: Tensor, strength: float) -> Figures:
+    """Both losses on held-out noise with the chosen positions shut."""
+    weights = objective.theta.clone()
+    weights[chosen] *= 1 - strength
+    return objective.held_out(weights)
+
+
+def _total(objective: ImplantingLoss, losses: Figures) -> float:
+    """L_con, or infinity where it is not finite."""
+    total = losses["subject"] + objective.config.prior_weight * losses["prior"]
+    return total if math.isfinite(total) else math.inf
+
+
+def least_needed(
+    objective: ImplantingLoss,
+    choice: Choice,
+    counts: Sequence[int],
+    strength: float,
+    on_step: OnStep | None = None,
+) -> int:
+    """The fewest neurons that lower L_con on held-out noise by `ENOUGH` of what the best do.
+
+    Args:
+        objective: the loss.
+        choice: gives the positions of so many neurons.
+        counts: the numbers to try.
+        strength: of the shutting.
+        on_step: called with ("try densities", done, total, {}).
+    """
+    before = _total(objective, objective.held_out(objective.theta))
+    gains: dict[int, float] = {}
+    for done, count in enumerate(counts, 1):
+        gains[count] = before - _total(objective, held_out(objective, choice(count), strength))
+        if on_step is not None:
+            on_step("try densities", done, len(counts), {})
+    best = max(gains.values())
+    return min(count for count, gain in gains.items() if gain == best or gain >= ENOUGH * best)
+
+
+def line_search(
+    objective: ImplantingLoss, chosen: Tensor, on_step: OnStep | None = None
+) -> tuple[float, dict[str, object]]:
+    """The strength with the smallest L_con on held-out noise.
+
+    Returns:
+        The strength, and a report: the losses "before" (nothing shut), "after" (at that strength)
+        and at all "strengths".
+
+    Raises:
+        ConesError: no strength gives a finite loss.
+    """
+    tried: dict[float, Figures] = {}
+    for strength in (0.0, *STRENGTHS):
+        tried[strength] = held_out(objective, chosen, strength)
+        if on_step is not None:
+            on_step("try strengths", len(tried), 1 + len(STRENGTHS), {})
+    totals = {strength: _total(objective, tried[strength]) for strength in STRENGTHS}
+    best = min(totals, key=totals.__getitem__)
+    if totals[best] == math.inf:
+        raise ConesError(
+            "search: the loss with the neurons shut is NaN or infinite at every strength; use "
+            "--mixed_precision no, or a smaller --density"
+        )
+    strengths = {f"{strength:g}": losses for strength, losses in tried.items()}
+    return best, {"before": tried[0.0], "after": tried[best], "strengths": strengths}
