@@ -411,7 +411,7 @@ class OutOfMemoryError(RuntimeError):
     """As torch calls it."""
 
 
-MEMORY = "out of memory; use a smaller --batch, or a smaller model"
+MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a smaller model"
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def implanting(prediction: str, config: FindConfig) -> ImplantingLoss:
-    backbone = load_backbone(tiny_pipeline(prediction=prediction).to(torch.float64))
+def implanting(prediction: str, config: FindConfig, checkpointing: bool) -> ImplantingLoss:
+    pipeline = tiny_pipeline(prediction=prediction).to(torch.float64)
+    backbone = load_backbone(pipeline, gradient_checkpointing=checkpointing)
 
     def examples(noun: str, seed: int) -> Examples:
         means = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
@@ -73,10 +74,12 @@ def random_mask(objective: ImplantingLoss, strength: float) -> torch.Tensor:
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("distill", [False, True])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_fast_gradient_is_that_of_the_plain_reference(
-    prediction: str, distill: bool, strength: float
+    prediction: str, distill: bool, strength: float, checkpointing: bool
 ) -> None:
-    objective = implanting(prediction, replace(CONFIG, distill=distill))
+    objective = implanting(prediction, replace(CONFIG, distill=distill), checkpointing)
+    assert objective.backbone.denoiser.is_gradient_checkpointing == checkpointing
     mask = random_mask(objective, strength)
     loss, expected = by_reference(objective, mask, step=5)
     steps = Steps(objective, 10, None)
@@ -84,7 +87,6 @@ def test_the_fast_gradient_is_that_of_the_plain_reference(
     assert score.dtype == expected.dtype == torch.float64
     assert expected.norm() > 0
     assert (score - expected).norm() <= 1e-10 * expected.norm()
-    figures, _ = objective.gradient(objective.theta * mask, 5)
-    assert figures["subject"] + CONFIG.prior_weight * figures["prior"] == pytest.approx(
-        loss, rel=1e-10
-    )
+    losses, _ = objective.gradient(objective.theta * mask, 5)
+    total = losses["subject"] + CONFIG.prior_weight * losses["prior"]
+    assert total.item() == pytest.approx(loss, rel=1e-10)

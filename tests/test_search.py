@@ -32,13 +32,13 @@ class Quadratic:
     def loss(self, weights: Tensor) -> Tensor:
         return (self.matrix @ (weights - self.wanted)).square().sum()
 
-    def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+    def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, Tensor], Tensor]:
         leaf = weights.clone().requires_grad_()
         value = self.loss(leaf)
         (gradient,) = torch.autograd.grad(value, leaf)
         if step < self.broken:
             gradient[3] = float("inf")
-        return {"subject": value.item()}, gradient
+        return {"subject": value.detach()}, gradient
 
     def shut(self, chosen: Tensor) -> float:
         weights = self.theta.clone()
@@ -81,7 +81,7 @@ def test_the_first_mask_is_of_the_largest_gradients() -> None:
     seen = []
 
     class Watched(Quadratic):
-        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, Tensor], Tensor]:
             seen.append(weights.clone())
             return super().gradient(weights, step)
 
@@ -107,9 +107,9 @@ def test_the_walk_of_the_paper_walks_even_in_tiny_steps() -> None:
     seen = []
 
     class Watched(Quadratic):
-        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, float], Tensor]:
+        def gradient(self, weights: Tensor, step: int) -> tuple[Mapping[str, Tensor], Tensor]:
             seen.append(weights.clone())
-            return {"subject": 0.0}, 1e-2 * self.theta.sign()
+            return {"subject": torch.tensor(0.0)}, 1e-2 * self.theta.sign()
 
     objective = Watched(coupling=0.0)
     search.paper(objective, steps(objective, 50), 2e-5)

@@ -1,11 +1,11 @@
 """A text-to-image diffusion pipeline, frozen, with what the search and the drawing ask of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,22 @@ from transformers import PreTrainedTokenizerBase
 
 from cones.errors import InputError
 from cones.families import Conditioning, Family, family_of
-from cones.layers import denoiser
+from cones.layers import denoiser, parameters
 from cones.photos import square
+
+Value = TypeVar("Value")
+
+
+class _Around(nn.Module):
+    """A denoiser around which `torch.func.functional_call` can do whatever work it is given."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, work: Callable[[], Value]) -> Value:
+        """Does the work."""
+        return work()
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,6 @@ class Backbone:
         timesteps: Tensor,
         prompts: Conditioning,
         weights: Mapping[str, Tensor] | None = None,
-        parameters: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The denoiser's output.
 
@@ -133,20 +146,16 @@ class Backbone:
             timesteps: int64 `[n]`.
             prompts: n of them.
             weights: layer -> weight to compute with in place of the model's own, which stay as
-                they are.
-            parameters: the same for whatever parameters, by their full names in the denoiser.
+                they are. To differentiate by them, see `within`.
 
         Returns:
             float32, like `noisy`.
         """
-        named = {f"{layer}.weight": weight for layer, weight in (weights or {}).items()}
-        named.update(parameters or {})
-        replaced = {name: value.to(self.dtype) for name, value in named.items()}
+        if weights is not None:
+            return self.within(parameters(weights), lambda: self.predict(noisy, timesteps, prompts))
 
         def run(*inputs: Tensor, **named: Any) -> Tensor:
-            output: Tensor = functional_call(
-                self.denoiser, replaced, inputs, {**named, "return_dict": False}
-            )[0]
+            output: Tensor = self.denoiser(*inputs, **named, return_dict=False)[0]
             return output
 
         inputs = (noisy.to(self.dtype), timesteps, prompts.to(self.dtype))
@@ -154,6 +163,23 @@ class Backbone:
         with torch.autocast(self.device.type, amp, enabled=self.amp is not None):
             output = self.family.predict(run, *inputs)
         return output.float()
+
+    def within(self, replaced: Mapping[str, Tensor], work: Callable[[], Value]) -> Value:
+        """Does some work while the denoiser computes with other parameters; its own stay.
+
+        Gradients are to be taken inside `work`: with gradient checkpointing the backward pass
+        repeats parts of the forward pass, with the parameters that are in place then.
+
+        Args:
+            replaced: full name of a parameter -> what takes its place, in any float type.
+            work: what to do.
+
+        Returns:
+            What `work` returns.
+        """
+        named = {f"denoiser.{name}": each.to(self.dtype) for name, each in replaced.items()}
+        done: Value = functional_call(_Around(self.denoiser), named, (work,))
+        return done
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens of a text, without the tokenizer's start, end and padding.

@@ -24,6 +24,8 @@ from cones.commands.tune import tune
 from cones.errors import ConesError
 from cones.processes import one_voice, say_failure
 
+MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a smaller model"
+
 
 class _Group(TyperGroup):
     """Turns what a user can mend into one line."""
@@ -40,7 +42,7 @@ class _Group(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            line, status = "out of memory; use a smaller --batch, or a smaller model", 1
+            line, status = MEMORY, 1
         say_failure(say, line)
         raise typer.Exit(status)
 

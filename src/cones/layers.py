@@ -99,6 +99,11 @@ def shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
     return {name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()}
 
 
+def parameters(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Layer -> weight as parameter of the denoiser -> weight."""
+    return {f"{layer}.weight": weight for layer, weight in weights.items()}
+
+
 def layout_fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
     """What models of one architecture share: a hash of names and shapes, 32 hex digits."""
     return _layout(weights).hexdigest()[:32]

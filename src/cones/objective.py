@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.layers import projections, shapes
+from cones.layers import parameters, projections, shapes
 from cones.prior import all_class_images, prior_examples
 from cones.processes import ALONE, Processes
-from cones.search import Figures, OnStep
+from cones.search import Figures, Losses, OnStep
 from cones.subject import Batch, Examples, Subject, joined
 
 HELD_OUT = 1_000_000  # step numbers of the batches that no search sees begin here
@@ -176,26 +176,35 @@ class ImplantingLoss:
             for (layer, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
-    def errors(self, weights: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
-        """Each sample's squared error, of the subject and of the prior."""
-        prediction = loss.predict(self.backbone, sample.batch, self.named(weights))
+    def errors(self, weights: Tensor | None, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Each sample's squared error, of the subject and of the prior.
+
+        Args:
+            weights: float32 `[N]`; None for those that the denoiser computes with now.
+            sample: what to compute it on.
+        """
+        named = None if weights is None else self.named(weights)
+        prediction = loss.predict(self.backbone, sample.batch, named)
         error = loss.squared_error(prediction, sample.wanted)
         return error[: sample.subject], error[sample.subject :]
 
-    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
+    def gradient(self, weights: Tensor, step: int) -> tuple[Losses, Tensor]:
         """Losses and dL_con/dtheta at `weights`, float32 `[N]`, on the batches of a step."""
         leaf = weights.detach().clone().requires_grad_()
         sample = self.sample(step)
-        subject, prior = (
-            errors.sum() / size
-            for errors, size in zip(self.errors(leaf, sample), sample.sizes, strict=True)
-        )
-        total = loss.concept_loss(subject, prior, self.config.prior_weight)
-        (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
-        losses = torch.stack([subject, prior]).detach()
-        losses, gradient = self.processes.summed(losses, gradient)
-        figures = dict(zip(("subject", "prior"), losses.tolist(), strict=True))
-        return figures, gradient / LOSS_SCALE
+
+        def differentiated() -> tuple[Tensor, Tensor]:
+            subject, prior = (
+                errors.sum() / size
+                for errors, size in zip(self.errors(None, sample), sample.sizes, strict=True)
+            )
+            total = loss.concept_loss(subject, prior, self.config.prior_weight)
+            (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
+            return torch.stack([subject, prior]).detach(), gradient
+
+        found = self.backbone.within(parameters(self.named(leaf)), differentiated)
+        losses, gradient = self.processes.summed(*found)
+        return {"subject": losses[0], "prior": losses[1]}, gradient / LOSS_SCALE
 
     @torch.no_grad()
     def grams(self, weights: Tensor) -> dict[str, Tensor]:

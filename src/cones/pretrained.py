@@ -45,6 +45,7 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     amp: torch.dtype | None = None,
     local_files_only: bool = True,
+    gradient_checkpointing: bool = False,
 ) -> Backbone:
     """Opens a base model and freezes it.
 
@@ -57,6 +58,8 @@ def load_backbone(
         dtype: of the weights.
         amp: of autocast in the search; None for none.
         local_files_only: False lets a hub name be downloaded.
+        gradient_checkpointing: whether a search computes parts of the forward pass twice rather
+            than keep them: less memory, more time, the same gradients.
 
     Raises:
         InputError: there is no such model, or it is of a kind that is not served.
@@ -76,6 +79,8 @@ def load_backbone(
     for part, module in parts.items():
         _check_in_place(name, part, module)
         module.requires_grad_(False).eval()
+    if gradient_checkpointing:
+        _checkpoint(name, backbone.denoiser)
     projections(pipeline)  # which refuses weights that are not plain
     pipeline.set_progress_bar_config(disable=True)
     return backbone
@@ -160,6 +165,17 @@ def _move(pipeline: DiffusionPipeline, device: str | torch.device) -> None:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
             f"device {str(device)!r}: cannot be used ({reason}); 'cpu' always can"
+        ) from error
+
+
+def _checkpoint(name: str, network: Any) -> None:
+    """Turns diffusers' own gradient checkpointing on."""
+    try:
+        network.enable_gradient_checkpointing()
+    except (AttributeError, ValueError) as error:
+        raise InputError(
+            f"model {name!r}: its denoiser, {type(network).__name__}, has no gradient "
+            "checkpointing; leave out --gradient_checkpointing and use a smaller --batch"
         ) from error
 
 

@@ -16,14 +16,16 @@ from torch import Tensor
 from cones.checkpoint import Checkpoint
 from cones.errors import ConesError
 from cones.gradstats import GradientStats
-from cones.selection import top
+from cones.selection import largest
 
 Figures = Mapping[str, float]
+Losses = Mapping[str, Tensor]  # without dimensions, where they were computed
 OnStep = Callable[[str, int, int, Figures], None]
 
 HEAD_START = 10.0  # votes: steps that all say the same
 TIES = 0.01  # of a step: latents closer than this are told apart by their gradients
 MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
+LOOK = 10  # steps until the losses are read from a GPU: each reading makes it wait
 
 
 class Objective(Protocol):
@@ -31,7 +33,7 @@ class Objective(Protocol):
 
     theta: Tensor
 
-    def gradient(self, weights: Tensor, step: int) -> tuple[Figures, Tensor]:
+    def gradient(self, weights: Tensor, step: int) -> tuple[Losses, Tensor]:
         """Losses and dL_con/dtheta at `weights` on the batches of a step; both float32 `[N]`."""
         ...
 
@@ -60,7 +62,7 @@ class Steps:
         """
         self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
         self.checkpoint, self.identity = checkpoint, identity
-        self.dropped = torch.zeros((), dtype=torch.int64)
+        self.dropped = torch.zeros((), dtype=torch.int64, device=objective.theta.device)
 
     def over(self, **state: Tensor) -> Iterator[int]:
         """The numbers of the steps that are left.
@@ -88,18 +90,19 @@ class Steps:
         Raises:
             ConesError: more than `MAX_DROPPED` of all steps were not finite.
         """
-        figures, gradient = self.objective.gradient(weights, step)
+        losses, gradient = self.objective.gradient(weights, step)
+        finite = torch.stack([*losses.values()]).isfinite().all() & gradient.isfinite().all()
+        self.dropped += ~finite
+        looks = gradient.device.type == "cpu" or (step + 1) % LOOK == 0 or step + 1 == self.total
         if self.on_step is not None:
+            figures = {name: each.item() for name, each in losses.items()} if looks else {}
             self.on_step(self.stage, step + 1, self.total, figures)
-        if math.isfinite(sum(figures.values())) and bool(torch.isfinite(gradient).all()):
-            return gradient
-        self.dropped += 1
-        if self.dropped > MAX_DROPPED * self.total:
+        if looks and self.dropped > MAX_DROPPED * self.total:
             raise ConesError(
-                f"{self.stage}: {self.dropped} of {self.total} batches gave NaN or infinity, more "
-                f"than {MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
+                f"{self.stage}: {int(self.dropped)} of {self.total} batches gave NaN or infinity, "
+                f"more than {MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
             )
-        return torch.zeros_like(gradient)
+        return torch.where(finite, gradient, 0.0)
 
 
 def one_pass(objective: Objective, steps: Steps) -> Tensor:
@@ -167,7 +170,7 @@ def mask_in_the_loop(
         size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
         weights = theta.clone()
         if size:
-            shut = top(_votes(latent, adam.first, rate), size)
+            shut = largest(_votes(latent, adam.first, rate), size)
             weights[shut] *= 1 - strength
         # The gradient of the mask M: shutting lowers M by one.
         adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))

@@ -55,6 +55,10 @@ Strength = Annotated[
     ),
 ]
 Precision = Literal["no", "bf16", "fp16"]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option("--gradient_checkpointing", help="less memory, more time for each step"),
+]
 
 LOADING = "loading torch and diffusers"
 SUFFIX = ".cones.safetensors"
@@ -68,6 +72,7 @@ def open_backbone(
     device: str | None,
     allow_download: bool,
     precision: Precision = "no",
+    gradient_checkpointing: bool = False,
 ) -> "Backbone":
     """Opens the base model without the libraries' own progress bars, but for downloads."""
     import diffusers
@@ -85,6 +90,7 @@ def open_backbone(
             device=device,
             amp={"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision],
             local_files_only=not allow_download,
+            gradient_checkpointing=gradient_checkpointing,
         )
 
 

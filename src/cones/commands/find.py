@@ -15,6 +15,7 @@ from cones.commands.common import (
     AllowDownload,
     AsJson,
     Device,
+    GradientCheckpointing,
     Model,
     Precision,
     Revision,
@@ -146,6 +147,7 @@ def find(
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the search")
     ] = "no",
+    gradient_checkpointing: GradientCheckpointing = False,
     device: Device = None,
     revision: Revision = None,
     allow_download: AllowDownload = False,
@@ -175,7 +177,9 @@ def find(
     )
 
     def opened() -> Searching:
-        backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+        backbone = open_backbone(
+            model, revision, device, allow_download, mixed_precision, gradient_checkpointing
+        )
         return Searching(backbone, config, report_to, logging_dir, validation_prompt, together)
 
     if subjects_from:

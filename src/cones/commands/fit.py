@@ -13,6 +13,7 @@ from cones.commands.common import (
     AllowDownload,
     AsJson,
     Device,
+    GradientCheckpointing,
     Model,
     Precision,
     Revision,
@@ -85,6 +86,7 @@ def fit(
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the fit")
     ] = "no",
+    gradient_checkpointing: GradientCheckpointing = False,
     device: Device = None,
     revision: Revision = None,
     allow_download: AllowDownload = False,
@@ -102,7 +104,9 @@ def fit(
     subjects, photos = read_subjects(images, class_noun, token)
     path = output_path(out, token, f".{method}.safetensors")
     writable_folder(path.parent)
-    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    backbone = open_backbone(
+        model, revision, device, allow_download, mixed_precision, gradient_checkpointing
+    )
     say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:

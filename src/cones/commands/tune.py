@@ -13,6 +13,7 @@ from cones.commands.common import (
     AllowDownload,
     AsJson,
     Device,
+    GradientCheckpointing,
     Model,
     Precision,
     Revision,
@@ -61,6 +62,7 @@ def tune(
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
     ] = "no",
+    gradient_checkpointing: GradientCheckpointing = False,
     device: Device = None,
     revision: Revision = None,
     allow_download: AllowDownload = False,
@@ -79,7 +81,9 @@ def tune(
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     writable_folder(out.parent)
-    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    backbone = open_backbone(
+        model, revision, device, allow_download, mixed_precision, gradient_checkpointing
+    )
     say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:

@@ -4,6 +4,7 @@ Random and magnitude masks know nothing of the subject; that of Concept Neuron S
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,14 +13,14 @@ from cones import loss
 from cones.backbone import Backbone
 from cones.generate import generate
 from cones.gradstats import GradientStats
-from cones.layers import model_name, projections, shapes
+from cones.layers import model_name, parameters, projections, shapes
 from cones.methods.leaves import leaves_of
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import LOSS_SCALE, check_subjects
 from cones.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
 from cones.selection import by_layer, check_density, top
 from cones.shutting import base_fingerprint
-from cones.subject import Examples, Subject
+from cones.subject import Batch, Examples, Subject
 
 BATCHES, BATCH = 32, 8  # of statistics, for the subject and again for other things
 
@@ -105,11 +106,15 @@ def importance(backbone: Backbone, examples: Examples, seed: int) -> Tensor:
     leaves = leaves_of(projections(backbone))
     stats = GradientStats.zeros(sum(leaf.numel() for leaf in leaves.values()), backbone.device)
     generator = torch.Generator().manual_seed(seed)
+
+    def gradients_on(batch: Batch) -> tuple[Tensor, ...]:
+        prediction = loss.predict(backbone, batch)
+        error = loss.squared_error(prediction, loss.target(backbone, batch)).mean()
+        return torch.autograd.grad(error * LOSS_SCALE, list(leaves.values()))
+
     for _ in range(BATCHES):
         batch = examples.draw(BATCH, backbone.timesteps, generator)
-        prediction = loss.predict(backbone, batch, leaves)
-        error = loss.squared_error(prediction, loss.target(backbone, batch)).mean()
-        gradients = torch.autograd.grad(error * LOSS_SCALE, list(leaves.values()))
+        gradients = backbone.within(parameters(leaves), partial(gradients_on, batch))
         pairs = zip(leaves.values(), gradients, strict=True)
         scores = [(leaf.detach() * gradient).abs().flatten() for leaf, gradient in pairs]
         stats.update(torch.cat(scores) / LOSS_SCALE)

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -152,8 +153,9 @@ class Training:
         for step in range(config.steps):
             optimiser.param_groups[0]["lr"] = config.rate * min(1.0, (step + 1) / WARM_UP)
             optimiser.zero_grad()
-            figures, total = self._loss(leaves, step)
-            (total * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
+            figures, total = self.backbone.within(
+                leaves.unet, partial(self._differentiated, leaves, step)
+            )
             for each in trained:
                 if each.grad is not None:
                     each.grad /= LOSS_SCALE
@@ -171,15 +173,22 @@ class Training:
     @torch.no_grad()
     def held_out(self, leaves: Leaves) -> Figures:
         """The mean losses on noise that no step of the training sees."""
-        found = [self._loss(leaves, HELD_OUT + k)[0] for k in range(HELD_OUT_BATCHES)]
+        steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
+        found = self.backbone.within(
+            leaves.unet, lambda: [self._loss(leaves, step)[0] for step in steps]
+        )
         return {key: sum(each[key] for each in found) / len(found) for key in found[0]}
 
+    def _differentiated(self, leaves: Leaves, step: int) -> tuple[Figures, Tensor]:
+        """`_loss`, and the leaves have its gradient times `LOSS_SCALE`."""
+        figures, total = self._loss(leaves, step)
+        (total * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
+        return figures, total
+
     def _loss(self, leaves: Leaves, step: int) -> tuple[Figures, Tensor]:
+        """The losses of a step, by a denoiser that computes with the leaves already."""
         batch = self._batch(leaves, step)
-        noisy = self.backbone.add_noise(batch.latents, batch.noise, batch.timesteps)
-        prediction = self.backbone.predict(
-            noisy, batch.timesteps, batch.states, parameters=leaves.unet
-        )
+        prediction = loss.predict(self.backbone, batch)
         error = loss.squared_error(prediction, loss.target(self.backbone, batch))
         subject, prior = error[: self._of_subjects], error[self._of_subjects :]
         if not len(prior):

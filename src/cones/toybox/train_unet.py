@@ -141,7 +141,8 @@ def train_unet(
     """Trains the UNet, or goes on with it, by velocity prediction with caption dropout.
 
     `counts` says how often a picture holds one, two, three and four things; before the step
-    `single_until` it is `early_counts`, mostly one thing, so that words find their shapes.
+    `single_until` it is `early_counts`, mostly one thing, so that words find their shapes. An
+    exponent `noisy` below 1 draws high timesteps more often: there the text tells what to draw.
 
     Returns:
         The model with its averaged weights.
@@ -189,7 +190,7 @@ def train_unet(
         put_strangers(tokens.input_ids, fillers, strangers, own["strangers"], generator)
         x = torch.from_numpy(latents[indices]).float() * scale
         strata = (torch.arange(len(x)) + torch.rand(len(x), generator=generator)) / len(x)
-        t = (strata * len(alphas)).long()
+        t = (strata ** own["noisy"] * len(alphas)).long().clamp_(max=len(alphas) - 1)
         noise = torch.randn(x.shape, generator=generator)
         a, s = (f.view(-1, 1, 1, 1) for f in (alphas[t].sqrt(), (1 - alphas[t]).sqrt()))
         set_rate(optimizer, own["rate"] * rate_factor(k, total))
