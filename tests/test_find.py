@@ -14,7 +14,7 @@ from tiny import tiny_pipeline
 
 from cones import loss
 from cones.backbone import Backbone
-from cones.errors import InputError
+from cones.errors import ConesError, InputError
 from cones.find import FindConfig, find
 from cones.layers import projections
 from cones.neuronfile import to_bytes
@@ -22,7 +22,7 @@ from cones.neurons import ConceptNeurons
 from cones.objective import GRAM_BATCHES, HELD_OUT, PRIOR_BATCHES, ImplantingLoss
 from cones.pretrained import load_backbone
 from cones.prior import prior_examples
-from cones.recommend import DENSITIES, least_needed, line_search
+from cones.recommend import DENSITIES, STRENGTHS, least_needed, line_search
 from cones.shutting import shut
 from cones.subject import TEMPLATES, Subject
 
@@ -128,16 +128,41 @@ def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:
     assert first != other
 
 
-def test_the_recommended_strength_is_the_best_of_those_tried(
-    objective: ImplantingLoss,
+class Curve:
+    """An objective whose loss at each strength is given; its one weight is shut."""
+
+    def __init__(self, losses: dict[float, float]) -> None:
+        self.theta, self.losses, self.config = torch.ones(1), losses, QUICK
+
+    def held_out(self, weights: torch.Tensor) -> dict[str, float]:
+        return {"subject": self.losses[1 - weights.item()], "prior": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("losses", "in_loop", "wanted"),
+    [
+        ((1.0, 0.6, 0.5, 0.5, 0.6, 0.7, 0.8), 1.0, 1.5),  # as strong as it goes
+        ((1.0, 0.6, 0.5, 0.5, 0.6, 0.7, 0.8), 0.75, 1.0),  # 1.125 is the most
+        ((1.0, 0.6, 0.5, 0.5, 0.6, 0.7, 0.79), 2.0, 2.0),
+        ((1.0, 0.6, 0.5, 0.7, 0.9, 1.2, 1.5), 1.0, 1.25),  # at 1.5 too little is left
+        ((1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 1.0, 0.75),  # all do harm: the least
+        ((1.0, math.nan, 0.9, math.nan, math.inf, 1.0, 1.0), 1.0, 1.0),
+    ],
+)
+def test_the_recommended_strength_is_the_greatest_that_keeps_the_gain(
+    losses: tuple[float, ...], in_loop: float, wanted: float
 ) -> None:
-    chosen = torch.arange(0, len(objective.theta), 40)
-    strength, report = line_search(objective, chosen)
+    curve = Curve(dict(zip((0.0, *STRENGTHS), losses, strict=True)))
+    strength, report = line_search(curve, torch.tensor([0]), in_loop)
+    assert strength == wanted
     tried = report["strengths"]
-    assert isinstance(tried, dict)
-    totals = {float(s): v["subject"] + v["prior"] for s, v in tried.items() if s != "0"}
-    assert totals[strength] == min(totals.values())
-    assert report["before"] == tried["0"]
+    assert report["before"] == tried["0"] and report["after"] == tried[f"{wanted:g}"]
+
+
+def test_without_any_finite_loss_the_search_ends_with_what_to_do() -> None:
+    curve = Curve(dict.fromkeys((0.0, *STRENGTHS), math.nan))
+    with pytest.raises(ConesError, match="at every strength; use --mixed_precision no"):
+        line_search(curve, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("algorithm", ["mask-in-loop", "reconstruct", "one-pass"])

@@ -151,7 +151,7 @@ def find(
         counts = [_count(objective, density) for density in DENSITIES]
         count = least_needed(objective, choice, counts, config.strength_in_loop, on_step)
     chosen = choice(count)
-    strength, report = line_search(objective, chosen, on_step)
+    strength, report = line_search(objective, chosen, config.strength_in_loop, on_step)
     return ConceptNeurons(
         shapes=objective.shapes,
         indices=by_layer(chosen, objective.shapes),
