@@ -6,15 +6,18 @@ it depends on, so a run goes on where an earlier one stopped. Several processes 
 `--split 1/2 & --split 2/2`; the one that finds all cells done writes the report.
 
 The best setting of a method has the greatest sum of text and image alignment: too little training
-loses the second, too much the first.
+loses the second, too much the first. Cones, at its own rate, is measured beside them, for the time
+that it needs to the image alignment which Custom Diffusion reaches at best.
 """
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from PIL import Image
@@ -26,6 +29,8 @@ from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
 from cones.evaluate.cells import Cell, Cells, files_hash
 from cones.evaluate.scores import share
 from cones.files import atomic_write
+from cones.find import FindConfig
+from cones.generate import Artifact
 from cones.layers import fingerprint, projections
 from cones.methods import METHODS
 from cones.methods.training import RivalConfig
@@ -40,10 +45,11 @@ SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "dev"
 
 # Method -> rates and steps to try.
 GRID: Mapping[str, tuple[Sequence[float], Sequence[int]]] = {
-    "textual_inversion": ((5e-4, 2e-3, 8e-3, 3e-2), (200, 600, 1200)),
-    "dreambooth": ((5e-6, 2e-5, 5e-5, 1e-4), (100, 200, 400, 800)),
-    "custom_diffusion": ((2e-5, 1e-4, 3e-4, 1e-3), (100, 200, 400, 800)),
-    "lora": ((1e-4, 5e-4, 2e-3, 5e-3), (100, 200, 400, 800)),
+    "textual_inversion": ((2e-3, 8e-3, 3e-2), (125, 250, 500)),
+    "dreambooth": ((5e-6, 2e-5, 1e-4), (100, 200, 400)),
+    "custom_diffusion": ((1e-4, 3e-4, 1e-3), (100, 200, 400)),
+    "lora": ((5e-4, 2e-3, 5e-3), (100, 200, 400)),
+    "cones": ((METHODS["cones"].defaults.rate,), (25, 50, 100)),
 }
 
 
@@ -57,7 +63,7 @@ class Setting:
     """
 
     method: str
-    config: RivalConfig
+    config: RivalConfig | FindConfig
 
 
 def settings(methods: Sequence[str]) -> list[Setting]:
@@ -73,11 +79,10 @@ class Search:
     """The cells of one model, one set of subjects and one number of pictures."""
 
     def __init__(
-        self, model: str, subjects: Path, num_images: int, methods: Sequence[str], cache: Path
+        self, model: str, subjects: list[Path], num_images: int, methods: Sequence[str], cache: Path
     ) -> None:
-        """Opens the model and lists the subjects; nothing is drawn yet."""
-        self.backbone = load_backbone(model)
-        self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
+        """Opens the model; nothing is drawn yet."""
+        self.backbone, self.folders = load_backbone(model), subjects
         self.seeds, self.kept, self.settings = range(num_images), Cells(cache), settings(methods)
         self.model = [fingerprint(projections(self.backbone)), toybox_hash()]
 
@@ -110,44 +115,66 @@ class Search:
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
         trial = Trial(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
-        first = missing[0].config
-        images = draw_class_images(self.backbone, subject, first.prior_images, first.seed)
-        for setting in missing:
-            cell = self._cell(trial, subject, setting, images)
-            told = " ".join(
-                f"{key} {value:.3g}" for key, value in cell.items() if value is not None
-            )
-            config = setting.config
-            print(
-                f"{folder.name}: {setting.method}, {config.rate:g}, {config.steps} steps, {told}",
-                flush=True,
-            )
-            self.kept.put(self.path(folder, setting), cell)
+        most = max(setting.config.prior_images for setting in missing)
+        images = draw_class_images(self.backbone, subject, most, seed=0)
+        for run in runs(missing):
+            for setting, cell in self._measured(trial, subject, run, images):
+                told = " ".join(
+                    f"{key} {value:.3g}" for key, value in cell.items() if value is not None
+                )
+                config = setting.config
+                print(
+                    f"{folder.name}: {setting.method}, {config.rate:g}, {config.steps} steps, "
+                    f"{told}",
+                    flush=True,
+                )
+                self.kept.put(self.path(folder, setting), cell)
 
-    def _cell(
-        self,
-        trial: Trial,
-        subject: Subject,
-        setting: Setting,
-        class_images: Sequence[Image.Image],
-    ) -> Cell:
+    def _measured(
+        self, trial: Trial, subject: Subject, run: Sequence[Setting], images: list[Image.Image]
+    ) -> Iterator[tuple[Setting, Cell]]:
+        """The cells of settings that differ in their steps: one fit, and its state in between."""
+        cells: dict[Setting, Cell] = {}
         start = time.perf_counter()
+
+        def measured(setting: Setting, artifact: Artifact) -> None:
+            nonlocal start
+            seconds = time.perf_counter() - start
+            found = trial.measure(artifact.applied(self.backbone))
+            scores = found.scores
+            cells[setting] = {
+                "text_alignment": scores.text_alignment,
+                "image_alignment": scores.image_alignment,
+                "share": share(scores, trial.floor, trial.ceiling),
+                "drift": found.drift,
+                "seconds": seconds,
+            }
+            start = time.perf_counter() - seconds
+
+        *stops, last = run
+        more = {"stops": {each.config.steps: partial(measured, each) for each in stops}}
+        class_images = {subject.class_noun: images[: last.config.prior_images]}
         try:
-            artifact = METHODS[setting.method].fit(
-                self.backbone, subject, setting.config, {subject.class_noun: class_images}
+            artifact = METHODS[last.method].fit(
+                self.backbone, subject, last.config, class_images, **(more if stops else {})
             )
+            measured(last, artifact)
         except ConesError:  # it diverged
-            return dict.fromkeys(("text_alignment", "image_alignment", "share", "drift", "seconds"))
-        seconds = time.perf_counter() - start
-        found = trial.measure(artifact.applied(self.backbone))
-        scores = found.scores
-        return {
-            "text_alignment": scores.text_alignment,
-            "image_alignment": scores.image_alignment,
-            "share": share(scores, trial.floor, trial.ceiling),
-            "drift": found.drift,
-            "seconds": seconds,
-        }
+            none = ("text_alignment", "image_alignment", "share", "drift", "seconds")
+            cells = {each: cells.get(each, dict.fromkeys(none)) for each in run}
+        yield from cells.items()
+
+
+def runs(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Settings that one fit can measure, from the fewest steps to the most.
+
+    A search for neurons shuts more of them from step to step, so each number of steps is its own.
+    """
+    found: dict[object, list[Setting]] = {}
+    for each in sorted(settings, key=lambda setting: setting.config.steps):
+        alone = each if each.method == "cones" else None
+        found.setdefault((each.method, each.config.rate, alone), []).append(each)
+    return list(found.values())
 
 
 def merit(cells: Sequence[Cell]) -> float:
@@ -202,18 +229,59 @@ def report(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str], pic
     return "\n".join(lines) + "\n"
 
 
+def race(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str]) -> str:
+    """How soon Cones has the best image alignment of Custom Diffusion, in Markdown."""
+    lines = [
+        "",
+        "## Time to Custom Diffusion's best image alignment",
+        "",
+        "Of each subject by itself; the time of fitting, without drawing images of the class, in "
+        "the same process. A dash: never.",
+        "",
+        "| | Custom Diffusion | rate | steps | s | Cones | steps | s | time over time |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    ratios = []
+    for number, name in enumerate(subjects):
+        own = [(s, found[number]) for s, found in cells.items() if _image(found[number]) > 0]
+        theirs = [each for each in own if each[0].method == "custom_diffusion"]
+        setting, goal = max(theirs, key=lambda each: _image(each[1]))
+        enough = [e for e in own if e[0].method == "cones" and _image(e[1]) >= _image(goal)]
+        columns = [name, f"{_image(goal):.4f}", f"{setting.config.rate:g}"]
+        columns += [str(setting.config.steps), f"{goal['seconds']:.0f}"]
+        if enough:
+            setting, reached = min(enough, key=lambda each: float(each[1]["seconds"]))
+            ratios.append(reached["seconds"] / goal["seconds"])
+            columns += [f"{_image(reached):.4f}", str(setting.config.steps)]
+            columns += [f"{reached['seconds']:.0f}", f"{ratios[-1]:.2f}"]
+        else:
+            columns += ["-"] * 4
+        lines.append("| " + " | ".join(columns) + " |")
+    if ratios:
+        lines += ["", f"Median: {median(ratios):.2f}, of {len(ratios)} subjects; wanted: 0.33."]
+    return "\n".join(lines) + "\n"
+
+
+def _image(cell: Cell) -> float:
+    return float(cell["image_alignment"] or 0.0)
+
+
 def main() -> None:
     """Parses the command line, measures, and writes the report when every cell is there."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rival_search", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder that gets rivals.md")
     parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
+    parser.add_argument("--only", nargs="+", help="names of some of them")
     parser.add_argument("--methods", nargs="+", choices=GRID, default=list(GRID))
     parser.add_argument("--model", default="toybox", help="as for the cones command")
     parser.add_argument("--num_images", type=int, default=2, help="pictures of each prompt")
     parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
-    parser.add_argument("--cache", type=Path, default=Path("runs/rivals"))
+    parser.add_argument("--cache", type=Path, default=Path("docs/cells/rivals"))
     args = parser.parse_args()
-    search = Search(args.model, args.subjects, args.num_images, args.methods, args.cache)
+    folders = sorted(path for path in args.subjects.iterdir() if path.is_dir())
+    if args.only:
+        folders = [args.subjects / name for name in args.only]
+    search = Search(args.model, folders, args.num_images, args.methods, args.cache)
     first, every = args.split
     for folder in search.folders[first::every]:
         search.measure(folder)
@@ -223,7 +291,10 @@ def main() -> None:
         print(f"{missing} cells are left to other parts; no report is written yet")
         return
     names = [folder.name for folder in search.folders]
-    atomic_write(args.out / "rivals.md", report(cells, names, args.num_images).encode())
+    text = report(cells, names, args.num_images)
+    if {"cones", "custom_diffusion"} <= {setting.method for setting in cells}:
+        text += race(cells, names)
+    atomic_write(args.out / "rivals.md", text.encode())
     for method, setting in best(cells).items():
         print(f"{method}: rate {setting.config.rate:g}, {setting.config.steps} steps")
 

@@ -12,7 +12,8 @@ from tiny import tiny_flux, tiny_folder, tiny_pipeline
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.pretrained import load_backbone
+from cones.pretrained import _channels_last, load_backbone
+from cones.shutting import base_fingerprint
 
 CANNOT_BE_OPENED = "cannot be opened ("
 
@@ -55,6 +56,19 @@ def test_the_type_of_the_weights_and_of_autocast_are_chosen(backbone: Backbone) 
     half = load_backbone(tiny_folder(), dtype=torch.bfloat16, amp=torch.bfloat16)
     assert (half.dtype, half.amp) == (torch.bfloat16, torch.bfloat16)
     assert backbone.amp is None
+
+
+def test_convolutions_are_laid_out_for_a_gpu_and_nothing_else_changes(backbone: Backbone) -> None:
+    other = load_backbone(tiny_folder())
+    _channels_last(other.pipeline)
+    kernel = other.denoiser.get_submodule("mid_block.resnets.0.conv1").weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    weights = other.denoiser.state_dict()
+    assert all(torch.equal(weights[name], w) for name, w in backbone.denoiser.state_dict().items())
+    assert base_fingerprint(other) == base_fingerprint(backbone)
+    inputs = torch.ones(1, 4, 8, 8), torch.tensor([500]), backbone.encode_prompts(["a mug"])
+    assert torch.allclose(other.predict(*inputs), backbone.predict(*inputs), atol=1e-5)
+    _channels_last(tiny_flux())  # which has no UNet
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "no name at all!", "./nowhere"])

@@ -289,3 +289,12 @@ def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> N
     with pytest.raises(InputError) as error:
         replace(lora.defaults, **change)  # type: ignore[arg-type]
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_stop_gives_the_artifact_of_a_shorter_fit(backbone: Backbone, rival: ModuleType) -> None:
+    stopped: list[TunedWeights] = []
+    with unchanged(backbone):
+        last = rival.fit(backbone, ROBOT, quick(rival, steps=4), CLASS, stops={2: stopped.append})
+    assert [each.digest() for each in stopped] == [fit(rival, backbone, steps=2).digest()]
+    assert last.digest() == fit(rival, backbone, steps=4).digest()

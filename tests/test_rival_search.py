@@ -8,8 +8,9 @@ from test_evaluate import QUICK
 from tiny import tiny_folder
 
 from benchmarks import rival_search
-from benchmarks.rival_search import GRID, Setting, best, merit, report
+from benchmarks.rival_search import GRID, Setting, best, merit, race, report, runs
 from cones.errors import ConesError
+from cones.find import FindConfig
 from cones.methods import METHODS, lora, textual_inversion
 from cones.methods.training import RivalConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
@@ -30,12 +31,14 @@ def run(
     """The program on two methods, of which one diverges at one rate."""
     fits: list[RivalConfig] = []
 
-    def fit(backbone: Any, subject: Any, config: RivalConfig, class_images: Any) -> Any:
+    def fit(
+        backbone: Any, subject: Any, config: RivalConfig, class_images: Any, stops: Any = None
+    ) -> Any:
         fits.append(config)
         assert len(class_images[subject.class_noun]) == 2
         if config.rate == 1.0:
             raise ConesError("training: the loss became infinite")
-        return textual_inversion.fit(backbone, subject, config)
+        return textual_inversion.fit(backbone, subject, config, stops=stops)
 
     quick = RivalConfig(1, 0.1, batch=1, prior_batch=0, prior_images=2)
     monkeypatch.setattr(textual_inversion, "defaults", quick)
@@ -57,10 +60,10 @@ def run(
 
 def test_cells_are_kept_and_the_last_part_writes_the_report(run: Any, tmp_path: Path) -> None:
     told, fitted = run("--methods", "lora", "--split", "1/2")
-    assert "4 cells are left" in told and fitted == 4
+    assert "4 cells are left" in told and fitted == 2  # one for each rate
     assert not (tmp_path / "docs").exists()
     told, fitted = run("--methods", "lora", "--split", "2/2")
-    assert "lora: rate 0.1, " in told and fitted == 4
+    assert "lora: rate 0.1, " in told and fitted == 2
     text = (tmp_path / "docs" / "rivals.md").read_text()
     assert "2 development subjects (mug-1, robot-1)" in text
     assert "| 1 | 2 | - | - | - | - | - | - |" in text and text.count("**") == 4
@@ -91,5 +94,30 @@ def test_the_best_setting_has_the_greatest_sum_on_all_subjects() -> None:
     )
 
 
-def test_every_rival_is_searched() -> None:
-    assert {*GRID} == METHODS.keys() - {"cones"}
+def test_the_race_is_won_where_the_rivals_best_image_alignment_is_reached() -> None:
+    def timed(image: float | None, seconds: float) -> dict[str, Any]:
+        return cell(0.5, image) | {"seconds": seconds}
+
+    rival, wild = (Setting("custom_diffusion", RivalConfig(steps, 0.1)) for steps in (1, 2))
+    soon, late = (Setting("cones", FindConfig(steps=steps)) for steps in (25, 50))
+    cells = {
+        rival: [timed(0.6, 40.0), timed(0.9, 40.0)],
+        wild: [timed(None, 80.0), timed(0.8, 80.0)],
+        soon: [timed(0.5, 5.0), timed(0.7, 5.0)],
+        late: [timed(0.7, 10.0), timed(0.8, 10.0)],
+    }
+    text = race(cells, ["cup", "robot"])
+    assert "| cup | 0.6000 | 0.1 | 1 | 40 | 0.7000 | 50 | 10 | 0.25 |" in text
+    assert "| robot | 0.9000 | 0.1 | 1 | 40 | - | - | - | - |" in text
+    assert "Median: 0.25, of 1 subjects" in text
+
+
+def test_settings_that_differ_in_their_steps_share_a_fit_but_not_a_search() -> None:
+    rivals = [Setting("lora", RivalConfig(steps, rate)) for rate in (0.1, 0.2) for steps in (9, 3)]
+    ours = [Setting("cones", FindConfig(steps=steps)) for steps in (50, 25)]
+    found = runs([*rivals, *ours])
+    assert [[each.config.steps for each in run] for run in found] == [[3, 9], [3, 9], [25], [50]]
+
+
+def test_every_method_is_searched() -> None:
+    assert GRID.keys() == METHODS.keys()

@@ -70,6 +70,8 @@ def load_backbone(
         name = os.fspath(model)
         pipeline = _open(name, revision, dtype, local_files_only)
         _move(pipeline, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if pipeline.device.type == "cuda":
+            _channels_last(pipeline)
     check_served(name, [kind.__name__ for kind in type(pipeline).__mro__])
     backbone = Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)
     backbone.family.check(name)
@@ -154,6 +156,12 @@ def _unchecked(kind: Any) -> dict[str, object]:
     """What opens a Stable Diffusion without its safety checker, a second model."""
     options: dict[str, object] = {"safety_checker": None, "requires_safety_checker": False}
     return options if options.keys() <= inspect.signature(kind).parameters.keys() else {}
+
+
+def _channels_last(pipeline: DiffusionPipeline) -> None:
+    """Lays a UNet's convolutions out as GPUs compute them fastest; no value changes."""
+    if (unet := getattr(pipeline, "unet", None)) is not None:
+        unet.to(memory_format=torch.channels_last)
 
 
 def _move(pipeline: DiffusionPipeline, device: str | torch.device) -> None:

@@ -25,7 +25,7 @@ from cones.methods.leaves import (
     padded_ids,
     text_states,
 )
-from cones.methods.training import RivalConfig, Training
+from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
 from cones.objective import ClassImages
@@ -46,9 +46,10 @@ def fit(
     config: RivalConfig = defaults,
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
+    stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains the projections and each subject's token; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_step)
+    training = Training(backbone, subjects, config, class_images, on_step, stops)
     weights = projections(backbone)
     leaves = Leaves(
         embeddings={
@@ -57,7 +58,7 @@ def fit(
         },
         unet=leaves_of({f"{layer}.weight": weight for layer, weight in weights.items()}),
     )
-    return training.artifact(METHOD, training.run(leaves), leaves)
+    return training.fit(METHOD, leaves)
 
 
 def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights:

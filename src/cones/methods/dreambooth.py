@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cones.backbone import Backbone
 from cones.methods.leaves import Leaves, leaves_of
-from cones.methods.training import RivalConfig, Training
+from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
 from cones.objective import ClassImages
 from cones.search import OnStep
@@ -36,12 +36,13 @@ def fit(
     config: DreamBoothConfig = defaults,
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
+    stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains the denoiser on all subjects; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_step)
+    training = Training(backbone, subjects, config, class_images, on_step, stops)
     text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
     leaves = Leaves(
         unet=leaves_of(dict(backbone.denoiser.named_parameters())),
         text_encoder=leaves_of(dict(text)),
     )
-    return training.artifact("dreambooth", training.run(leaves), leaves)
+    return training.fit("dreambooth", leaves)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.methods.leaves import Leaves, leaf
-from cones.methods.training import RivalConfig, Training
+from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
 from cones.objective import ClassImages
 from cones.search import OnStep
@@ -50,6 +50,7 @@ def fit(
     config: LoraConfig = defaults,
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
+    stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains the factors on all subjects; arguments and errors as for `Training`.
 
@@ -57,10 +58,9 @@ def fit(
         InputError: as for `Training`, or peft is not installed.
     """
     adapted = with_adapter(backbone, config.rank)
-    training = Training(backbone, subjects, config, class_images, on_step)
+    training = Training(backbone, subjects, config, class_images, on_step, stops)
     leaves = first_factors(adapted.denoiser, config)
-    report = training.over(adapted).run(leaves)
-    return training.artifact("lora", report, leaves, factors(leaves.unet))
+    return training.fit("lora", leaves, factors, adapted)
 
 
 def with_adapter(backbone: Backbone, rank: int) -> Backbone:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cones.backbone import Backbone
 from cones.methods.leaves import Leaves, embedding_of, leaf
-from cones.methods.training import RivalConfig, Training
+from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
 from cones.objective import ClassImages
 from cones.search import OnStep
@@ -24,13 +24,14 @@ def fit(
     config: RivalConfig = defaults,
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
+    stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains one embedding for each subject; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_step)
+    training = Training(backbone, subjects, config, class_images, on_step, stops)
     leaves = Leaves(
         embeddings={
             subject.token: leaf(embedding_of(backbone, subject.class_noun))
             for subject in training.subjects
         }
     )
-    return training.artifact("textual_inversion", training.run(leaves), leaves)
+    return training.fit("textual_inversion", leaves)

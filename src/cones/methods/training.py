@@ -8,7 +8,7 @@ clipped to norm 1, the noise or velocity as the target of both terms, and images
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -20,7 +20,7 @@ from cones.backbone import Backbone
 from cones.errors import ConesError, InputError
 from cones.families import Conditioning
 from cones.methods.leaves import Leaves, check_trainable, text_states
-from cones.methods.tuned import TunedWeights
+from cones.methods.tuned import Factors, TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
 from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
 from cones.prior import all_class_images
@@ -32,6 +32,9 @@ WARM_UP = 10  # steps
 MAX_NORM = 1.0  # of the gradient
 HELD_OUT_BATCHES = 4
 MAX_SEED = 2**40
+
+Stops = Mapping[int, Callable[[TunedWeights], object]]
+FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Training:
         config: RivalConfig,
         class_images: ClassImages | None = None,
         on_step: OnStep | None = None,
+        stops: Stops | None = None,
     ) -> None:
         """Encodes photographs and prompts, and lets the model draw the class where needed.
 
@@ -103,6 +107,8 @@ class Training:
             config: how to train.
             class_images: images of a class, by its noun; the model draws those that are missing.
             on_step: called with (stage, done, total, figures).
+            stops: what to call with the artifact after so many steps: the one that a fit of so many
+                steps would give.
 
         Raises:
             InputError: no subject, a token twice, or one that cannot carry a subject; or the model
@@ -110,6 +116,7 @@ class Training:
         """
         check_trainable(backbone)
         self.backbone, self.config, self.on_step = backbone, config, on_step
+        self._stops = stops or {}
         self.subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
         check_subjects(backbone, self.subjects)
         self._parts = [
@@ -132,24 +139,43 @@ class Training:
             parts.append(_Part(examples, texts, config.prior_batch))
         return parts
 
-    def over(self, backbone: Backbone) -> "Training":
-        """The same on the same examples in another backbone."""
-        other = copy.copy(self)
-        other.backbone = backbone
-        return other
-
-    def run(self, leaves: Leaves) -> dict[str, Figures]:
+    def fit(
+        self,
+        method: str,
+        leaves: Leaves,
+        factors: FactorsOf | None = None,
+        adapted: Backbone | None = None,
+    ) -> TunedWeights:
         """Trains the leaves, in place.
 
-        Returns:
-            The losses on held-out noise "before" and "after".
+        Args:
+            method: the artifact's.
+            leaves: what is trained.
+            factors: makes the low-rank factors of `leaves.unet`, which the artifact has instead.
+            adapted: a backbone in which the leaves are parameters; None for the model itself.
 
         Raises:
             ConesError: the loss or its gradient became NaN or infinite.
         """
+        inner = copy.copy(self)
+        inner.backbone = adapted or self.backbone
+        before = inner.held_out(leaves)
+
+        def artifact(steps: int) -> TunedWeights:
+            report = {"before": before, "after": inner.held_out(leaves)}
+            return self._artifact(
+                method, replace(self.config, steps=steps), report, leaves, factors
+            )
+
+        for done in inner._descend(leaves):
+            if stop := self._stops.get(done):
+                stop(artifact(done))
+        return artifact(self.config.steps)
+
+    def _descend(self, leaves: Leaves) -> Iterator[int]:
+        """Takes one step after the other, and tells how many are done."""
         config, trained = self.config, leaves.all()
         optimiser = torch.optim.AdamW(trained, lr=config.rate)
-        report = {"before": self.held_out(leaves)}
         for step in range(config.steps):
             optimiser.param_groups[0]["lr"] = config.rate * min(1.0, (step + 1) / WARM_UP)
             optimiser.zero_grad()
@@ -168,7 +194,7 @@ class Training:
             optimiser.step()
             if self.on_step is not None:
                 self.on_step("train", step + 1, config.steps, figures)
-        return report | {"after": self.held_out(leaves)}
+            yield step + 1
 
     @torch.no_grad()
     def held_out(self, leaves: Leaves) -> Figures:
@@ -214,15 +240,16 @@ class Training:
             ]
         )
 
-    def artifact(
+    def _artifact(
         self,
         method: str,
+        config: RivalConfig,
         report: Mapping[str, Figures],
         leaves: Leaves,
-        factors: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+        factors: FactorsOf | None,
     ) -> TunedWeights:
-        """The leaves as an artifact, in place of `leaves.unet` its low-rank factors if given."""
-        backbone, config = self.backbone, self.config
+        """The leaves as they are now."""
+        backbone = self.backbone
         return TunedWeights(
             method,
             tuple(
@@ -232,7 +259,7 @@ class Training:
             BaseInfo(backbone.name, base_fingerprint(backbone)),
             leaves.embeddings,
             leaves.weights() if factors is None else {},
-            factors or {},
+            factors(leaves.unet) if factors else {},
             {
                 "config": json.dumps(asdict(config), sort_keys=True),
                 "seed": str(config.seed),
