@@ -21,8 +21,9 @@ from PIL import Image
 from benchmarks.report import write_report
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Scores, Trial, cells
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial, cells
 from cones.evaluate.cells import Cell, Cells, files_hash, pictures_of
+from cones.evaluate.scores import share
 from cones.find import FindConfig, find
 from cones.layers import fingerprint, projections
 from cones.methods.controls import magnitude_neurons, random_neurons
@@ -30,6 +31,7 @@ from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.pretrained import load_backbone
 from cones.subject import Subject
 from cones.toybox import weights
+from cones.toybox.gate import decoded
 
 REVISION = 2  # raise it when the search finds something else, so that old cells are not taken
 PROTOCOL = TOYBOX
@@ -82,6 +84,7 @@ def rows() -> dict[str, Row]:
         "random": control("random weights", random_neurons, density=density, seed=0),
         "largest": control("largest weights", magnitude_neurons, density=density, largest=True),
         "smallest": control("smallest weights", magnitude_neurons, density=density, largest=False),
+        "decoded": Row("fresh renders after the model's autoencoder", {"row": "decoded"}),
         "renders": Row("fresh renders (ceiling)", {"row": "renders"}),
     }
 
@@ -166,14 +169,19 @@ class Evidence:
 
 
 def _bound(trial: Trial, name: str) -> tuple[Cell, list[Image.Image]]:
-    """The floor or the ceiling."""
-    scores: Scores | None = trial.floor if name == "base" else trial.ceiling
-    pictures = trial.base_pictures if name == "base" else trial.renders
-    if scores is None or pictures is None:
+    """What the base model draws, the ceiling, or the ceiling's pictures as the model can draw."""
+    if trial.renders is None or trial.ceiling is None:
         raise SystemExit("evidence: expected test subjects with a metadata.jsonl of the toybox")
-    extent = {"share": 0.0, "drift": 0.0} if name == "base" else {"share": 1.0, "drift": None}
+    pictures = {
+        "base": lambda: trial.base_pictures,
+        "decoded": lambda: decoded(trial.backbone, trial.renders),
+        "renders": lambda: trial.renders,
+    }[name]()
+    scores = trial.floor if name == "base" else trial.score(pictures)
+    own: Cell = {"share": share(scores, trial.floor, trial.ceiling)}
+    own["drift"] = 0.0 if name == "base" else None
     none = {"density": None, "bytes": None, "strength": None, "seconds": None}
-    return {**scores.as_dict(), **extent, **none}, pictures
+    return {**scores.as_dict(), **own, **none}, pictures
 
 
 def part(text: str) -> tuple[int, int]:

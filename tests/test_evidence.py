@@ -27,11 +27,12 @@ def subjects(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three rows without a search, by a protocol without a network."""
+    """Rows without a search, by a protocol without a network."""
     everything = evidence.rows()
     few = {
         "base": everything["base"],
         "random": evidence.control("random", random_neurons, density=0.2, seed=0),
+        "decoded": everything["decoded"],
         "renders": everything["renders"],
     }
     monkeypatch.setattr(evidence, "rows", lambda: few)
@@ -40,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_row_has_the_same_density_and_its_own_settings() -> None:
     settings = [json.dumps(row.settings, sort_keys=True) for row in evidence.rows().values()]
-    assert len(set(settings)) == len(settings) == 10
+    assert len(set(settings)) == len(settings) == 11
     densities = {row.settings.get("density") for row in evidence.rows().values()} - {None}
     assert densities == {FindConfig().density, "auto"}
 
@@ -56,18 +57,18 @@ def test_cells_are_kept_and_the_last_part_writes_the_report(
         evidence.main()
         return capsys.readouterr().out
 
-    assert "3 cells are left" in run("--split", "1/2")
+    assert "4 cells are left" in run("--split", "1/2")
     assert not (tmp_path / "docs").exists()
-    assert run("--split", "2/2").count("robot-1") == 3
+    assert run("--split", "2/2").count("robot-1") == 4
     text = (tmp_path / "docs" / "evidence.md").read_text()
     assert "2 test subjects (mug-1, robot-1)" in text and "| random | " in text
     assert (tmp_path / "docs" / "evidence.png").stat().st_size > 1000
     cells = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
-    assert len(cells) == 12  # a JSON and a PNG each
+    assert len(cells) == 16  # a JSON and a PNG each
     assert run() == ""
     assert cells == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     found = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("robot-1-*.json")]
-    assert {cell["row"] for cell in found} == {"base", "random", "renders"}
+    assert {cell["row"] for cell in found} == {"base", "random", "decoded", "renders"}
 
 
 @pytest.mark.usefixtures("quick")
