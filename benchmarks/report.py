@@ -137,8 +137,8 @@ the search has seed 0. Mean ± standard error over the subjects.
 - *text alignment*: cosine of a picture with its prompt, the token left out, by toybox-clip.
 - *image alignment*: cosine of all pairs of a picture and a photograph of the subject.
 - *share*: of the way from the base model's image alignment to that of fresh renders of the subject
-  in the prompted scenes. After the model's autoencoder these have lost details already: no picture
-  that the model draws can be expected to come nearer.
+  in the prompted scenes. After the model's autoencoder, through which every picture of the model
+  comes, these have lost details already.
 - *drift*: 1 - cosine of pictures of prompts without the token, same seeds, neurons off and on.
 - *strength*: 1 shuts, 2 flips the sign; searched neurons bring their own, from a line search on
   noise that the search did not see. Controls are shut.

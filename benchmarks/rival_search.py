@@ -12,7 +12,7 @@ that it needs to the image alignment which Custom Diffusion reaches at best.
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -118,7 +118,7 @@ class Search:
         most = max(setting.config.prior_images for setting in missing)
         images = draw_class_images(self.backbone, subject, most, seed=0)
         for run in runs(missing):
-            for setting, cell in self._measured(trial, subject, run, images):
+            for setting, cell in self._cells(trial, subject, run, images).items():
                 told = " ".join(
                     f"{key} {value:.3g}" for key, value in cell.items() if value is not None
                 )
@@ -130,9 +130,9 @@ class Search:
                 )
                 self.kept.put(self.path(folder, setting), cell)
 
-    def _measured(
+    def _cells(
         self, trial: Trial, subject: Subject, run: Sequence[Setting], images: list[Image.Image]
-    ) -> Iterator[tuple[Setting, Cell]]:
+    ) -> dict[Setting, Cell]:
         """The cells of settings that differ in their steps: one fit, and its state in between."""
         cells: dict[Setting, Cell] = {}
         start = time.perf_counter()
@@ -162,7 +162,7 @@ class Search:
         except ConesError:  # it diverged
             none = ("text_alignment", "image_alignment", "share", "drift", "seconds")
             cells = {each: cells.get(each, dict.fromkeys(none)) for each in run}
-        yield from cells.items()
+        return cells
 
 
 def runs(settings: Sequence[Setting]) -> list[list[Setting]]:
