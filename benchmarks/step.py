@@ -26,7 +26,7 @@ from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
 from cones import search
 from cones.find import FindConfig
 from cones.layers import projections
-from cones.objective import ImplantingLoss
+from cones.objective import PRIOR_BATCHES, ImplantingLoss
 from cones.search import Figures, OnStep, Steps
 
 WARM_UP = 1  # rounds that do not count
@@ -50,19 +50,34 @@ def saving_forward(work: Workload) -> Step:
     return step
 
 
-def searched(work: Workload, steps: int, on_step: OnStep | None = None) -> None:
-    """Some steps of the package's own search, by its defaults but for the batch."""
-    config = FindConfig(batch=work.batch, prior_batch=work.batch, steps=steps)
+def implanting_loss(work: Workload) -> ImplantingLoss:
+    """The package's own, by its defaults but for the batch."""
+    config = FindConfig(batch=work.batch, prior_batch=work.batch)
     examples = [work.examples()]
-    objective = ImplantingLoss(work.backbone, examples, examples, config)
-    count = round(config.density * len(objective.theta))
+    return ImplantingLoss(work.backbone, examples, examples, config)
+
+
+def searched(objective: ImplantingLoss, steps: int, on_step: OnStep | None = None) -> None:
+    """Some steps of the package's own search, by its defaults."""
+    config = FindConfig()
     search.mask_in_the_loop(
         objective,
-        count,
+        round(config.density * len(objective.theta)),
         Steps(objective, steps, on_step),
         config.rate,
         config.strength_in_loop,
     )
+
+
+def asking_seconds(objective: ImplantingLoss) -> float:
+    """Asks the base model about all batches of the prior, and tells what that is for a step.
+
+    A search asks in its first steps and never again, so it is shared by all of a search.
+    """
+    start = clock()
+    for step in range(PRIOR_BATCHES):
+        objective.sample(step)
+    return (clock() - start) / FindConfig().steps
 
 
 RIVALS: Mapping[str, Callable[[Workload], Step]] = {
@@ -78,20 +93,23 @@ def seconds_in_turn(work: Workload, rivals: Sequence[str], rounds: int) -> dict[
     """Seconds of each one's step in each round.
 
     The search tells when it has a step's gradient; from one such moment to the next is one whole
-    step. There the others take theirs, which do not count as its time.
+    step. There the others take theirs, which do not count as its time. To each step of the search
+    its share of `asking_seconds` is added.
     """
+    objective = implanting_loss(work)
+    asking = asking_seconds(objective)
     steps = {name: RIVALS[name](work) for name in rivals}
     seconds: dict[str, list[float]] = {name: [] for name in ("find", *rivals)}
     start = clock()
 
     def others(stage: str, done: int, total: int, figures: Figures) -> None:
         nonlocal start
-        seconds["find"].append(clock() - start)
+        seconds["find"].append(clock() - start + asking)
         for name, step in steps.items():
             seconds[name].append(seconds_of(step))
         start = clock()
 
-    searched(work, WARM_UP + rounds, others)
+    searched(objective, WARM_UP + rounds, others)
     return {name: each[WARM_UP:] for name, each in seconds.items()}
 
 
@@ -99,7 +117,7 @@ def peak_bytes(name: str, size: Size, resolution: int, batch: int) -> int:
     """The peak memory of this process, or of its GPU, after two steps of one of them."""
     work = Workload.random(size, resolution, batch)
     if name == "find":
-        searched(work, 2)
+        searched(implanting_loss(work), 2)
     else:
         step = ALONE[name](work)
         step()

@@ -1,5 +1,6 @@
 """benchmarks.step and benchmarks.switch on a small model: whole, and each figure of something."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import torch
 
 from benchmarks import rival_steps, step, switch
 from benchmarks.stable_diffusion import FULL, TINY, Workload, random_unet
+from cones import objective
+from cones.find import FindConfig
 from cones.layers import projections
 
 KEYS = {
@@ -60,6 +63,21 @@ def test_every_round_is_timed_once_for_each(work: Workload) -> None:
         "textual_inversion": 2,
     }
     assert min(min(each) for each in seconds.values()) > 0
+
+
+def test_what_a_search_asks_once_is_shared_by_its_steps(
+    work: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    own = objective.loss.own_prediction
+    monkeypatch.setattr(
+        objective.loss, "own_prediction", lambda *each: asked.append(each) or own(*each)
+    )
+    ticks = itertools.count()
+    monkeypatch.setattr(step, "clock", lambda: float(next(ticks)))
+    seconds = step.seconds_in_turn(work, [], rounds=2)
+    assert len(asked) == objective.PRIOR_BATCHES
+    assert seconds == {"find": [1 + 1 / FindConfig().steps] * 2}
 
 
 def changed(work: Workload, rival: str) -> tuple[set[str], int]:
