@@ -199,7 +199,7 @@ def test_joint_training_sees_each_subject_as_often_as_alone() -> None:
 
 @pytest.fixture
 def fits(backbone: Backbone, tmp_path: Path) -> Fits:
-    return Fits(backbone, {}, tmp_path / "alone")
+    return Fits(backbone, {}, tmp_path / "fits")
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def group(backbone: Backbone, tree: Path) -> tuple[Member, ...]:
 def test_what_is_fitted_alone_is_put_together_and_kept(
     fits: Fits, group: tuple[Member, ...], fitted: Counter[tuple[str, int]]
 ) -> None:
-    alone = [fits.alone("textual_inversion", member) for member in group]
+    alone = [fits.kept("textual_inversion", (member,)) for member in group]
     both = CONTESTANTS["textual_inversion"].fit(fits, group)
     assert isinstance(both.artifact, TunedWeights)
     assert [each.token for each in both.artifact.subjects] == ["sks", "zwx"]
@@ -229,7 +229,7 @@ def test_cones_are_united_searched_together_and_tuned(
     neurons = {
         k: each.artifact.neurons for k, each in found.items() if isinstance(each.artifact, Cones)
     }
-    alone = [fits.alone("cones", member).artifact for member in group]
+    alone = [fits.kept("cones", (member,)).artifact for member in group]
     union = alone[0].neurons | alone[1].neurons  # type: ignore[attr-defined]
     assert neurons["cones"] == union and union.values is None
     assert neurons["cones_joint"].values is None and neurons["cones_joint"] != union

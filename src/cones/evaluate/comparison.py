@@ -71,6 +71,7 @@ class Comparison:
         config: what is compared.
         protocol: how.
         members: all subjects.
+        fits: makes the artifacts.
         about: what cells of one table have in common, as plain JSON types.
         tasks: group by group, so that what is done first compares all blocks and methods.
     """
@@ -88,7 +89,7 @@ class Comparison:
         Args:
             backbone: the base model.
             subjects: a folder of their folders, see `cones.evaluate.groups.read_tree`.
-            cache: the folder of the cells, and of what is fitted alone.
+            cache: the folder of the cells, and of the fits that serve several.
             config: what to compare.
             protocol: how pictures are drawn and compared.
 
@@ -109,7 +110,7 @@ class Comparison:
             "groups": config.groups,
         }
         self._kept = Cells(cache)
-        self._fits = Fits(backbone, self.about["model"], cache / "alone")
+        self.fits = Fits(backbone, self.about["model"], cache / "fits")
         self._trial = lru_cache(maxsize=1)(self._new_trial)
         self.tasks = [
             Task(method, number, group, self._path(method, group))
@@ -157,7 +158,7 @@ class Comparison:
         pictures = []
         trial = self._trial(task.group)  # which refuses what cannot be drawn before all fitting
         try:
-            fitted = CONTESTANTS[task.method].fit(self._fits, task.group)
+            fitted = CONTESTANTS[task.method].fit(self.fits, task.group)
         except ConesError as error:
             if type(error) is not ConesError:  # what the user gave cannot be used
                 raise

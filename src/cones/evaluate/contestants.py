@@ -41,7 +41,7 @@ class Fitted:
 
 
 class Fits:
-    """Makes the artifacts of one model; what is fitted alone is kept in a folder."""
+    """Makes the artifacts of one model; those that are small are kept in a folder."""
 
     def __init__(self, backbone: Backbone, model: Mapping[str, Any], folder: Path) -> None:
         """Nothing is fitted yet.
@@ -49,23 +49,23 @@ class Fits:
         Args:
             backbone: the base model.
             model: all that tells it from others, as plain JSON types.
-            folder: for the files of what is fitted alone.
+            folder: for the files of what `kept` fits.
         """
         self.backbone, self._model, self._kept = backbone, model, Cells(folder)
         self._class_images: dict[tuple[str, int, int], list[Image.Image]] = {}
 
-    def alone(self, method: str, member: Member) -> Fitted:
-        """Fits one subject, or reads the file of an earlier fit."""
+    def kept(self, method: str, group: Group) -> Fitted:
+        """`together`, or the file of an earlier fit."""
         provenance = {
             "revision": REVISION,
             "model": self._model,
-            "subject": [member.subject.phrase, member.photos],
-            "settings": asdict(METHODS[method].defaults),
+            "subjects": [[member.subject.phrase, member.photos] for member in group],
+            "settings": asdict(settings(method, len(group))),
         }
-        path = self._kept.path(f"{member.name}-{method}", provenance)
+        path = self._kept.path("-".join([*(member.name for member in group), method]), provenance)
         file = path.with_suffix(".safetensors")
         if (cell := self._kept.get(path)) is None:
-            fitted = self.together(method, (member,))
+            fitted = self.together(method, group)
             fitted.artifact.save(file)
             cell = {"seconds": fitted.seconds, "provenance": provenance}
             self._kept.put(path, cell)
@@ -103,7 +103,7 @@ def settings(method: str, count: int) -> Any:
 
 
 def _textual_inversion(fits: Fits, group: Group) -> Fitted:
-    alone = [fits.alone("textual_inversion", member) for member in group]
+    alone = [fits.kept("textual_inversion", (member,)) for member in group]
     seconds = sum(each.seconds for each in alone)
     parts = [each.artifact for each in alone if isinstance(each.artifact, TunedWeights)]
     rows = {token: row for part in parts for token, row in part.embeddings.items()}
@@ -119,7 +119,7 @@ def _textual_inversion(fits: Fits, group: Group) -> Fitted:
 
 
 def _union(fits: Fits, group: Group) -> tuple[ConceptNeurons, float]:
-    alone = [fits.alone("cones", member) for member in group]
+    alone = [fits.kept("cones", (member,)) for member in group]
     sets = [each.artifact.neurons for each in alone if isinstance(each.artifact, Cones)]
     return combine(sets), sum(each.seconds for each in alone)
 
@@ -130,7 +130,7 @@ def _cones(fits: Fits, group: Group) -> Fitted:
 
 
 def _cones_joint(fits: Fits, group: Group) -> Fitted:
-    return fits.together("cones", group) if len(group) > 1 else fits.alone("cones", group[0])
+    return fits.kept("cones", group)
 
 
 def _cones_tuned(fits: Fits, group: Group) -> Fitted:

@@ -40,7 +40,7 @@ def compare(
         backbone: the base model.
         subjects: a folder of their folders, see `cones.evaluate.groups.read_tree`.
         out: the folder of `table.json`, `table.md` and `table.png`.
-        cache: the folder of the cells, and of what is fitted alone.
+        cache: the folder of the cells, and of the fits that serve several.
         config: what to compare.
         protocol: how pictures are drawn and compared.
         part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
