@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.stable_diffusion import FULL, LENGTH, TINY, Size, random_unet
 from benchmarks.timing import clock, device, seconds_of, spread, surroundings
 from cones.methods.controls import random_neurons
-from cones.neuronfile import load
+from cones.neuronfile import load, nbytes
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.shutting import shut
 
@@ -96,6 +96,7 @@ def measure(size: Size, resolution: int, switches: int, rounds: int) -> dict[str
         "weights_identical": same,
         "neurons": len(neurons),
         "weights": neurons.size,
+        "file_bytes": nbytes(neurons),
         "resolution": resolution,
         "rounds": rounds,
         "dtype": "float32",
@@ -120,8 +121,8 @@ def table(found: Mapping[str, Any]) -> str:
         )
     state = "the same bytes" if found["weights_identical"] else "CHANGED"
     lines.append(
-        f"{found['neurons']:,} of {found['weights']:,} weights; after {found['switches']} switches "
-        f"the weights are {state}"
+        f"{found['neurons']:,} of {found['weights']:,} weights, a file of {found['file_bytes']:,} "
+        f"bytes; after {found['switches']} switches the weights are {state}"
     )
     lines.append(
         f"steps of {found['resolution']} pixels, {found['dtype']}; {found['rounds']} rounds; "

@@ -133,6 +133,7 @@ def test_switching_leaves_the_same_bytes(
     found = json.loads(run(monkeypatch, capsys, *arguments, "--json"))
     assert found["weights_identical"] is True and found["switches"] == 20
     assert found["neurons"] == round(0.05 * found["weights"])
+    assert 0 < found["file_bytes"] < found["weights"]
     for key in ("on_seconds", "off_seconds", "step_seconds", "shut_step_over_step"):
         assert 0 < found[key]["low"] <= found[key]["median"] <= found[key]["high"]
     assert "the weights are the same bytes" in run(monkeypatch, capsys, *arguments)

@@ -37,7 +37,7 @@ from cones.subject import TEMPLATES, Subject
 METHOD = "custom_diffusion"
 RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions
 
-defaults = RivalConfig(steps=300, rate=5e-5)
+defaults = RivalConfig(steps=200, rate=3e-4)
 
 
 def fit(
