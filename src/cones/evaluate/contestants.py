@@ -18,7 +18,7 @@ from cones.backbone import Backbone
 from cones.combine import combine
 from cones.errors import InputError
 from cones.evaluate.cells import Cells
-from cones.evaluate.groups import Group, Member
+from cones.evaluate.groups import Group
 from cones.generate import Artifact
 from cones.methods import METHODS
 from cones.methods.artifact import Cones, load_artifact
