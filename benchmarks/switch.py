@@ -28,9 +28,9 @@ PICTURES = 2  # in a denoising step: one with the prompt, one without
 SWITCH_WANTED, STEP_WANTED = 0.05, 1.0  # seconds, ratio
 
 
-def neurons_of_a_file(unet: nn.Module) -> ConceptNeurons:
+def neurons_of_a_file(unet: nn.Module, density: float) -> ConceptNeurons:
     """Random neurons, written to a file and read back."""
-    neurons = random_neurons(unet, SubjectInfo("sks", "robot"), DENSITY, seed=0)
+    neurons = random_neurons(unet, SubjectInfo("sks", "robot"), density, seed=0)
     with TemporaryDirectory() as folder:
         neurons.save(Path(folder) / "robot.cones.safetensors")
         return load(Path(folder) / "robot.cones.safetensors")
@@ -78,10 +78,12 @@ def step_seconds(
     return seconds
 
 
-def measure(size: Size, resolution: int, switches: int, rounds: int) -> dict[str, Any]:
+def measure(
+    size: Size, resolution: int, switches: int, rounds: int, density: float
+) -> dict[str, Any]:
     """All figures."""
     unet = random_unet(size).requires_grad_(False).eval().to(device())
-    neurons = neurons_of_a_file(unet)
+    neurons = neurons_of_a_file(unet, density)
     before = weights_hash(unet)
     switching = switch_seconds(unet, neurons, switches)
     same = weights_hash(unet) == before
@@ -137,10 +139,13 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=256, help="of the pictures, n * 64")
     parser.add_argument("--switches", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=15, help="of denoising steps")
+    parser.add_argument("--density", type=float, default=DENSITY, help="share of weights to shut")
     parser.add_argument("--tiny", action="store_true", help="a small model, to try this program")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of a table")
     args = parser.parse_args()
-    found = measure(TINY if args.tiny else FULL, args.resolution, args.switches, args.rounds)
+    found = measure(
+        TINY if args.tiny else FULL, args.resolution, args.switches, args.rounds, args.density
+    )
     print(json.dumps(found) if args.json else table(found))
 
 
