@@ -6,7 +6,6 @@ so a run goes on where an earlier one stopped. Several processes share the subje
 `--split 1/2 & --split 2/2`; the one that finds all cells done writes the report.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,10 +17,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from benchmarks.command import arguments, complete
 from benchmarks.report import write_report
 from cones.backbone import Backbone
-from cones.errors import InputError
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial, cells
+from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
 from cones.evaluate.cells import Cell, Cells, files_hash, pictures_of
 from cones.evaluate.scores import share
 from cones.find import FindConfig, find
@@ -184,23 +183,12 @@ def _bound(trial: Trial, name: str) -> tuple[Cell, list[Image.Image]]:
     return {**scores.as_dict(), **own, **none}, pictures
 
 
-def part(text: str) -> tuple[int, int]:
-    """`cones.evaluate.cells.part` for argparse."""
-    try:
-        return cells.part(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def main() -> None:
     """Parses the command line, measures, and writes the report when every cell is there."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="gets evidence.md and evidence.png")
-    parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
-    parser.add_argument("--model", default="toybox", help="as for the cones command")
+    parser = arguments(
+        "evidence", __doc__, "evidence.md and evidence.png", SUBJECTS, "runs/evidence"
+    )
     parser.add_argument("--num_images", type=int, default=4, help="pictures of each prompt")
-    parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
-    parser.add_argument("--cache", type=Path, default=Path("runs/evidence"))
     args = parser.parse_args()
     evidence = Evidence(args.model, args.subjects, args.num_images, args.cache)
     first, every = args.split
@@ -208,8 +196,7 @@ def main() -> None:
         evidence.measure(folder)
     done = evidence.cells()
     missing = sum(len(evidence.folders) - len(found) for found in done.values())
-    if missing:
-        print(f"{missing} cells are left to other parts; no report is written yet")
+    if not complete(missing):
         return
     titles = {name: row.title for name, row in rows().items()}
     strips = {

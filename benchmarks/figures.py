@@ -6,12 +6,12 @@ on where an earlier one stopped, and several processes share them: `--split 1/2 
 one that finds all done writes the report.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.evidence import SUBJECTS, part
+from benchmarks.command import arguments, complete
+from benchmarks.evidence import SUBJECTS
 from benchmarks.report import column, machine, plain
 from cones.combine import combine
 from cones.evaluate import CompareConfig, Comparison, compare_precisions
@@ -117,7 +117,7 @@ class Figures:
         found = compared_with_joint(self.union(group), self.neurons(group))
         told = found.as_dict()
         del told["pair"]
-        return {**told, "jaccard": found.pair.jaccard, "ratio": found.pair.ratio}
+        return {**told, "ratio": found.pair.ratio}
 
     def _precision(self, group: Group) -> Cell:
         images = self.fits.class_images(group, TUNING)
@@ -210,22 +210,14 @@ def report(figures: Figures) -> str:
 
 def main() -> None:
     """Parses the command line, measures, and writes the report when every cell is there."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets figures.md")
-    parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
-    parser.add_argument("--model", default="toybox", help="as for the cones command")
+    parser = arguments("figures", __doc__, "figures.md", SUBJECTS, "docs/cells/table")
     parser.add_argument("--groups", type=int, default=4, help="of one and of two subjects")
     parser.add_argument("--num", type=int, default=NUM, help="renders for each attention map")
-    parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
-    parser.add_argument("--cache", type=Path, default=Path("docs/cells/table"))
     args = parser.parse_args()
     figures = Figures(args.model, args.subjects, args.groups, args.num, args.cache)
     figures.run(args.split)
-    missing = len(figures.tasks) - len(figures.done())
-    if missing:
-        print(f"{missing} cells are left to other parts; no report is written yet")
-        return
-    atomic_write(args.out / "figures.md", report(figures).encode())
+    if complete(len(figures.tasks) - len(figures.done())):
+        atomic_write(args.out / "figures.md", report(figures).encode())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ loses the second, too much the first. Cones, at its own rate, is measured beside
 it has the image alignment that Custom Diffusion reaches at best.
 """
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,8 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.evidence import part, toybox_hash
+from benchmarks.command import arguments, complete
+from benchmarks.evidence import toybox_hash
 from benchmarks.report import column, plain
 from cones.errors import ConesError
 from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
@@ -199,10 +199,11 @@ def report(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str], pic
     lines = [
         "# The rivals' settings",
         "",
-        f"By `python -m benchmarks.rival_search`: protocol {PROTOCOL.name} {PROTOCOL.version}, "
-        f"{len(subjects)} development subjects ({', '.join(subjects)}), {len(PROMPTS)} prompts, "
-        f"{pictures} pictures of each. Mean ± standard error over the subjects. Bold: the greatest "
-        "sum of text and image alignment. A dash: a fit diverged.",
+        f"By `python -m benchmarks.rival_search --out docs --only {' '.join(subjects)} "
+        f"--num_images {pictures}`: protocol {PROTOCOL.name} {PROTOCOL.version}, {len(subjects)} "
+        f"development subjects, {len(PROMPTS)} prompts, {pictures} pictures of each. Mean ± "
+        "standard error over the subjects. Bold: the greatest sum of text and image alignment. "
+        "A dash: a fit diverged.",
     ]
     for method in dict.fromkeys(setting.method for setting in cells):
         lines += [
@@ -269,15 +270,10 @@ def _mean(cells: Sequence[Cell], key: str) -> float:
 
 def main() -> None:
     """Parses the command line, measures, and writes the report when every cell is there."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rival_search", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets rivals.md")
-    parser.add_argument("--subjects", type=Path, default=SUBJECTS, help="a folder of their folders")
-    parser.add_argument("--only", nargs="+", help="names of some of them")
+    parser = arguments("rival_search", __doc__, "rivals.md", SUBJECTS, "docs/cells/rivals")
+    parser.add_argument("--only", nargs="+", help="names of some subjects")
     parser.add_argument("--methods", nargs="+", choices=GRID, default=list(GRID))
-    parser.add_argument("--model", default="toybox", help="as for the cones command")
     parser.add_argument("--num_images", type=int, default=2, help="pictures of each prompt")
-    parser.add_argument("--split", type=part, default=(0, 1), help="i/n: do the i-th of n parts")
-    parser.add_argument("--cache", type=Path, default=Path("docs/cells/rivals"))
     args = parser.parse_args()
     folders = sorted(path for path in args.subjects.iterdir() if path.is_dir())
     if args.only:
@@ -288,8 +284,7 @@ def main() -> None:
         search.measure(folder)
     cells = search.cells()
     missing = sum(len(search.folders) - len(found) for found in cells.values())
-    if missing:
-        print(f"{missing} cells are left to other parts; no report is written yet")
+    if not complete(missing):
         return
     names = [folder.name for folder in search.folders]
     text = report(cells, names, args.num_images)
