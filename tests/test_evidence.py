@@ -1,6 +1,5 @@
 """The programs under benchmarks/: cells are kept, shared and reported; timings are of something."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from test_evaluate import QUICK
 from tiny import tiny_folder, tiny_pipeline
 
 from benchmarks import evidence, report, speed
+from benchmarks.command import arguments
 from cones.find import FindConfig
 from cones.methods.controls import random_neurons
 from cones.pretrained import load_backbone
@@ -100,10 +100,12 @@ def test_the_table_gives_means_and_standard_errors() -> None:
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", ""])
-def test_a_wrong_part_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        evidence.part(text)
-    assert evidence.part("2/3") == (1, 3)
+def test_a_wrong_part_is_refused(text: str, capsys: pytest.CaptureFixture) -> None:
+    parser = arguments("evidence", None, "a report", Path("subjects"), "cache")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--out", "docs", "--split", text])
+    assert "argument --split: " in capsys.readouterr().err
+    assert parser.parse_args(["--out", "docs", "--split", "2/3"]).split == (1, 3)
 
 
 def test_a_forward_pass_is_timed() -> None:
