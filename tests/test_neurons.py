@@ -147,11 +147,27 @@ def test_it_refuses(build: Callable[[], ConceptNeurons], said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shapes", [{"k": (4, 3), "v": (2, 5)}, {"k": (3, 4)}])
+@pytest.mark.parametrize("shapes", [{"k": (4, 3), "v": (2, 5)}, {"k": (3, 4), "w": (2, 5)}])
 @pytest.mark.parametrize("join", ["__or__", "__and__", "__sub__", "overlap"])
 def test_other_shapes_are_refused(shapes: dict[str, tuple[int, int]], join: str) -> None:
     with pytest.raises(BaseModelError, match=r"^[kv]: .*find both in one model$"):
         getattr(make(), join)(ConceptNeurons(shapes, {}))
+
+
+def test_one_set_may_be_of_a_part_of_the_layers() -> None:
+    wide = make([0, 5], [3], subjects=(MUG,))
+    narrow = ConceptNeurons(
+        {"k": wide.shapes["k"]}, {"k": np.array([5, 7])}, {"k": np.ones(2, np.float32)}, (ROBOT,)
+    )
+    for union in (wide | narrow, narrow | wide):
+        assert union.shapes == wide.shapes
+        assert [index.tolist() for index in union.indices.values()] == [[0, 5, 7], [3]]
+        assert union.values is not None and union.values["k"].tolist() == [0, 1, 1]
+    assert [index.tolist() for index in (narrow & wide).indices.values()] == [[5], []]
+    assert (narrow - wide).shapes == narrow.shapes and len(narrow - wide) == 1
+    assert len(wide - narrow) == 2
+    assert narrow.overlap(wide) == wide.overlap(narrow)
+    assert narrow.overlap(wide).shared == 1
 
 
 def test_one_token_for_two_subjects_is_refused() -> None:

@@ -174,7 +174,7 @@ class ConceptNeurons:
 
     def __sub__(self, other: "ConceptNeurons") -> "ConceptNeurons":
         """Neurons of the first that are not in the second; the rest is the first's."""
-        self._require_shapes_of(other)
+        _, other = alike(self, other)
         keep = {
             layer: ~np.isin(index, other.indices[layer], assume_unique=True)
             for layer, index in self.indices.items()
@@ -185,10 +185,10 @@ class ConceptNeurons:
 
     def overlap(self, other: "ConceptNeurons") -> Overlap:
         """How many neurons two sets share, and how many chance would let them share."""
-        self._require_shapes_of(other)
+        first, second = alike(self, other)
         shared, expected = 0, 0.0
-        for layer, shape in self.shapes.items():
-            a, b = self.indices[layer], other.indices[layer]
+        for layer, shape in first.shapes.items():
+            a, b = first.indices[layer], second.indices[layer]
             shared += len(np.intersect1d(a, b, assume_unique=True))
             expected += len(a) * len(b) / prod(shape)
         return Overlap(shared, expected, shared / max(len(self) + len(other) - shared, 1))
@@ -196,11 +196,11 @@ class ConceptNeurons:
     def _joined(
         self, other: "ConceptNeurons", join: Callable[[Indices, Indices], Indices]
     ) -> "ConceptNeurons":
-        self._require_shapes_of(other)
-        indices = {layer: join(self.indices[layer], other.indices[layer]) for layer in self.shapes}
-        tuned = [neurons for neurons in (self, other) if neurons.values is not None]
+        both = a, b = alike(self, other)
+        indices = {layer: join(a.indices[layer], b.indices[layer]) for layer in a.shapes}
+        tuned = [neurons for neurons in both if neurons.values is not None]
         return ConceptNeurons(
-            self.shapes,
+            a.shapes,
             indices,
             {k: _joined_values(k, indices[k], tuned) for k in indices} if tuned else None,
             tuple({*self.subjects, *other.subjects}),
@@ -212,15 +212,6 @@ class ConceptNeurons:
     def _identity(self) -> tuple[object, ...]:
         values = self.values and _bytes(self.values)
         return self.shapes, _bytes(self.indices), values, self.subjects, self.strength, self.base
-
-    def _require_shapes_of(self, other: "ConceptNeurons") -> None:
-        for layer in sorted({*self.shapes, *other.shapes}):
-            mine, others = self.shapes.get(layer), other.shapes.get(layer)
-            if mine != others:
-                raise BaseModelError(
-                    f"{layer}: the neurons are of different base models: one has the shape "
-                    f"{mine or 'none'}, the other {others or 'none'}; find both in one model"
-                )
 
 
 def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
@@ -238,6 +229,26 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
                 "that they were found with"
             )
     return subjects
+
+
+def alike(a: ConceptNeurons, b: ConceptNeurons) -> tuple[ConceptNeurons, ConceptNeurons]:
+    """Both sets over the layers of both: one may be of a part of the other's, such as the text's.
+
+    Raises:
+        BaseModelError: the sets are of differently shaped models.
+    """
+    fewer, more = sorted((a.shapes, b.shapes), key=len)
+    for layer, shape in fewer.items():
+        if more.get(layer) != shape:
+            raise BaseModelError(
+                f"{layer}: the neurons are of different base models: one has the shape {shape}, "
+                f"the other {more.get(layer, 'none')}; find both in one model"
+            )
+    return _over(more, a), _over(more, b)
+
+
+def _over(shapes: Mapping[str, tuple[int, int]], neurons: ConceptNeurons) -> ConceptNeurons:
+    return neurons if neurons.shapes == shapes else replace(neurons, shapes=shapes)
 
 
 def together(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cones.errors import InputError
-from cones.neurons import ConceptNeurons, Indices
+from cones.neurons import ConceptNeurons, Indices, alike
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def words(neurons: ConceptNeurons) -> str:
 
 
 def _pair(first: str, a: ConceptNeurons, second: str, b: ConceptNeurons) -> PairOverlap:
-    a.overlap(b)  # refuses sets of different base models
+    a, b = alike(a, b)
     layers = {
         layer: _shared(a.indices[layer], b.indices[layer], prod(shape))
         for layer, shape in a.shapes.items()
