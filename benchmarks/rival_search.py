@@ -210,8 +210,8 @@ def report(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str], pic
             "",
             f"## {method}",
             "",
-            "| rate | steps | text alignment | image alignment | sum | share | drift | fit, s |",
-            "|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "| rate | steps | text alignment | image alignment | sum | share | drift |",
+            "|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for setting in (each for each in cells if each.method == method):
             found, config = cells[setting], setting.config
@@ -224,7 +224,6 @@ def report(cells: Mapping[Setting, Sequence[Cell]], subjects: Sequence[str], pic
                 f"{merit(found):.4f}" if merit(found) > -inf else "-",
                 plain(found, "share", ".2f"),
                 plain(found, "drift", ".4f"),
-                plain(found, "seconds", ".0f"),
             )
             lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
 """Times switching a subject on and off in a loaded model, and what a denoising step then costs.
 
 `python -m benchmarks.switch` takes Stable Diffusion 1.5's UNet at full size with random weights,
-shuts 5 % of its cross-attention's keys and values as a neuron file says, many times in a row, and
-sees by a hash whether the weights are what they were; `--json` prints one JSON object.
+shuts as many of its keys and values as a search finds by default, from a neuron file, many times in
+a row, and sees by a hash whether the weights are what they were; `--json` prints one JSON object.
 """
 
 import argparse
@@ -18,12 +18,13 @@ from torch import nn
 
 from benchmarks.stable_diffusion import FULL, LENGTH, TINY, Size, random_unet
 from benchmarks.timing import clock, device, seconds_of, spread, surroundings
+from cones.find import FindConfig
 from cones.methods.controls import random_neurons
 from cones.neuronfile import load, nbytes
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.shutting import shut
 
-DENSITY = 0.05
+DENSITY = FindConfig().density
 PICTURES = 2  # in a denoising step: one with the prompt, one without
 SWITCH_WANTED, STEP_WANTED = 0.05, 1.0  # seconds, ratio
 

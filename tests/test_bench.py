@@ -132,7 +132,7 @@ def test_switching_leaves_the_same_bytes(
     arguments = ("switch", "--switches", "20", "--rounds", "2")
     found = json.loads(run(monkeypatch, capsys, *arguments, "--json"))
     assert found["weights_identical"] is True and found["switches"] == 20
-    assert found["neurons"] == round(0.05 * found["weights"])
+    assert found["neurons"] == round(FindConfig().density * found["weights"])
     assert 0 < found["file_bytes"] < found["weights"]
     for key in ("on_seconds", "off_seconds", "step_seconds", "shut_step_over_step"):
         assert 0 < found[key]["low"] <= found[key]["median"] <= found[key]["high"]

@@ -85,7 +85,7 @@ def test_find_writes_a_neuron_file(photos: Path, tmp_path: Path) -> None:
     words = " ".join(result.stdout.split())
     for part in (
         "held-out noise before after",
-        f"{len(neurons):,} neurons, 2.00% of 22,528 weights",
+        f"{len(neurons):,} neurons, 2.00% of {neurons.size:,} weights",
         f"strength {neurons.strength:g}",
         f"{path}: {path.stat().st_size:,} bytes",
         f'next: cones generate --neurons "{path}"',
@@ -127,6 +127,7 @@ def test_the_printed_defaults_are_those_of_the_search() -> None:
     options: Any = get_command(app).commands["find"].params  # type: ignore[attr-defined]
     shown = {option.name: option.show_default for option in options}
     names = {"density", "steps", "batch", "algorithm", "layers", "strength_in_loop", "seed"}
+    names |= {"prior_weight"}
     assert {name: shown[name] for name in names} == {
         name: str(getattr(FindConfig(), name)) for name in names
     }
@@ -342,7 +343,7 @@ def test_inspect_shows_a_neuron_file(robot: Path) -> None:
         "subjects sks robot",
         f"base model tiny ({neurons.base.fingerprint[:8]})",
         "algorithm mask-in-loop",
-        f"neurons {len(neurons):,} of 22,528 weights, {neurons.density:.3%}",
+        f"neurons {len(neurons):,} of {neurons.size:,} weights, {neurons.density:.3%}",
         f"size {robot.stat().st_size:,} bytes",
         "layer shape neurons density",
         "mid_block.attentions.0.transformer_blocks.0.attn2.to_k 64x32",

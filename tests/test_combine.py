@@ -122,7 +122,7 @@ def test_without_photographs_there_is_the_overlap(backbone: Backbone) -> None:
 
 def test_losses_are_those_of_the_search_on_held_out_noise(backbone: Backbone) -> None:
     subject = photographed("sks", "robot")
-    config = FindConfig(batch=8, prior_batch=1, prior_images=1)
+    config = FindConfig(batch=8, prior_batch=1, prior_images=1, layers="text")
     objective = ImplantingLoss.of(backbone, [subject], config, {"robot": subject.images[:1]})
     robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug")
     (kept,) = interference(backbone, [robot, mug], [subject]).kept
@@ -233,7 +233,7 @@ def test_find_searches_several_subjects_together(
     result = passes("find", *QUICK, *both(photos), "--out", tmp_path)
     joint = load(tmp_path / "sks-zwx.cones.safetensors")
     assert [(s.token, s.class_noun) for s in joint.subjects] == [("sks", "robot"), ("zwx", "mug")]
-    assert joint.density == pytest.approx(0.1, abs=1e-3)
+    assert joint.density == pytest.approx(2 * FindConfig().density, abs=1e-3)
     assert "loss on the subjects" in result.stdout
     begun = tmp_path / "begun.cones.safetensors"
     passes("find", *QUICK, *both(photos), "--start", files[0], "--start", files[1], "--out", begun)

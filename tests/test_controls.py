@@ -16,7 +16,7 @@ UNET = tiny_unet()
 def chosen(neurons: ConceptNeurons) -> tuple[torch.Tensor, torch.Tensor]:
     """|theta| of the weights in the mask, and of the others."""
     masks = neurons.masks()
-    weights = projections(UNET)
+    weights = projections(UNET, "all")
     theta = torch.cat([weights[layer].detach().abs().flatten() for layer in masks])
     mask = torch.cat([torch.from_numpy(mask).flatten() for mask in masks.values()])
     return theta[mask], theta[~mask]

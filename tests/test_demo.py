@@ -52,7 +52,7 @@ def test_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     listed = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--json"])
     figures = json.loads(listed.stdout)
     assert figures["bytes"] == Path(figures["file"]).stat().st_size
-    assert figures["density"] == pytest.approx(0.05, abs=1e-3)
+    assert figures["density"] == pytest.approx(QUICK.density, abs=1e-3)
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

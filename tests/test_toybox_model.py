@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cones.cli import app
+from cones.find import FindConfig
 from cones.neuronfile import load
 from cones.pictures import read_provenance
 from cones.toybox.render import look_from_seed, render_subject, save_subject
@@ -33,7 +34,7 @@ def file(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--out", path, "--json",
     ).stdout  # fmt: skip
     about = json.loads(out)
-    assert about["density"] == pytest.approx(0.05, rel=1e-4)
+    assert about["density"] == pytest.approx(FindConfig().density, rel=1e-4)
     return path
 
 

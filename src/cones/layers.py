@@ -6,12 +6,14 @@ The only file that knows diffusers' names, and it knows them as names: diffusers
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from cones.errors import InputError
+
+Layers: TypeAlias = Literal["text", "all"]
 
 _ADDED = ("add_k_proj", "add_v_proj")  # SD3, Flux: the text's own projections
 _PLAIN = ("to_k", "to_v")  # UNet and PixArt: the text's in `attn2`, the image's in `attn1`
@@ -56,7 +58,7 @@ def model_name(model: object) -> str:
     return type(network).__name__
 
 
-def projections(model: object, which: Literal["text", "all"] = "text") -> dict[str, nn.Parameter]:
+def projections(model: object, which: Layers = "text") -> dict[str, nn.Parameter]:
     """The weights that concept neurons are chosen among: the paper's theta.
 
     Args:

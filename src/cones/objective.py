@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.layers import parameters, projections, shapes
+from cones.layers import Layers, parameters, projections, shapes
 from cones.prior import all_class_images, prior_examples
 from cones.processes import ALONE, Processes
 from cones.search import Figures, Losses, OnStep
@@ -42,7 +42,7 @@ class LossConfig(Protocol):
     @property
     def prior_images(self) -> int: ...  # noqa: D102
     @property
-    def layers(self) -> Literal["text", "all"]: ...  # noqa: D102
+    def layers(self) -> Layers: ...  # noqa: D102
     @property
     def seed(self) -> int: ...  # noqa: D102
 

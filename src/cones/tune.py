@@ -17,7 +17,7 @@ from torch import Tensor
 from cones import quaternary, search
 from cones.backbone import Backbone
 from cones.errors import ConesError, InputError
-from cones.layers import projections
+from cones.layers import Layers, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons
 from cones.objective import ClassImages, ImplantingLoss, check_subjects
@@ -76,7 +76,7 @@ class TuneConfig:
 class _LossConfig(TuneConfig):
     """What the loss has to know besides."""
 
-    layers: Literal["text", "all"] = "text"
+    layers: Layers = "text"
 
 
 def tune(

@@ -92,7 +92,7 @@ def find(
             parser=_density,
             metavar="FLOAT|auto",
             help="share of the weights to shut; auto: the fewest that do nearly all",
-            show_default="0.05",
+            show_default="0.025",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="of the search", show_default="100")] = None,
@@ -105,7 +105,14 @@ def find(
     ] = None,
     layers: Annotated[
         Literal["text", "all"] | None,
-        typer.Option(help="key and value projections to search", show_default="text"),
+        typer.Option(
+            help="key and value projections to search: of all attention layers, or the text's",
+            show_default="all",
+        ),
+    ] = None,
+    prior_weight: Annotated[
+        float | None,
+        typer.Option("--prior_weight", help="how much all else stays as it is", show_default="3.0"),
     ] = None,
     strength_in_loop: Annotated[
         float | None,

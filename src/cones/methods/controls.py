@@ -13,7 +13,7 @@ from cones import loss
 from cones.backbone import Backbone
 from cones.generate import generate
 from cones.gradstats import GradientStats
-from cones.layers import model_name, parameters, projections, shapes
+from cones.layers import Layers, model_name, parameters, projections, shapes
 from cones.methods.leaves import leaves_of
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import LOSS_SCALE, check_subjects
@@ -26,15 +26,16 @@ BATCHES, BATCH = 32, 8  # of statistics, for the subject and again for other thi
 
 
 def random_neurons(
-    model: object, subject: SubjectInfo, density: float, seed: int
+    model: object, subject: SubjectInfo, density: float, seed: int, layers: Layers = "all"
 ) -> ConceptNeurons:
     """Weights drawn at random, all equally likely.
 
     Args:
         model: a denoiser, a diffusers pipeline or a backbone.
         subject: whose token the mask is to be tried with.
-        density: share of the text's projections to shut, in (0, 1).
+        density: share of the weights to shut, in (0, 1).
         seed: of the drawing.
+        layers: see `cones.layers.projections`.
 
     Raises:
         InputError: the density is out of range.
@@ -45,31 +46,38 @@ def random_neurons(
         return torch.rand(len(theta), generator=generator, dtype=torch.float64)
 
     info = {"algorithm": "random", "seed": str(seed)}
-    return _control(model, subject, density, scores, info)
+    return _control(model, subject, density, layers, scores, info)
 
 
 def magnitude_neurons(
-    model: object, subject: SubjectInfo, density: float, largest: bool = True
+    model: object,
+    subject: SubjectInfo,
+    density: float,
+    largest: bool = True,
+    layers: Layers = "all",
 ) -> ConceptNeurons:
     """The weights with the largest |theta|, or those with the smallest.
 
     Args:
         model: a denoiser, a diffusers pipeline or a backbone.
         subject: whose token the mask is to be tried with.
-        density: share of the text's projections to shut, in (0, 1).
+        density: share of the weights to shut, in (0, 1).
         largest: False for the smallest.
+        layers: see `cones.layers.projections`.
 
     Raises:
         InputError: the density is out of range.
     """
     info = {"algorithm": "largest" if largest else "smallest"}
-    return _control(
-        model, subject, density, lambda theta: theta.abs() if largest else -theta.abs(), info
-    )
+
+    def scores(theta: Tensor) -> Tensor:
+        return theta.abs() if largest else -theta.abs()
+
+    return _control(model, subject, density, layers, scores, info)
 
 
 def cns_neurons(
-    backbone: Backbone, subject: Subject, density: float, seed: int = 0
+    backbone: Backbone, subject: Subject, density: float, seed: int = 0, layers: Layers = "all"
 ) -> ConceptNeurons:
     """Weights that matter for the subject but not in general, as in CNS (arXiv 2510.02296).
 
@@ -80,8 +88,9 @@ def cns_neurons(
     Args:
         backbone: the base model, which stays as it is.
         subject: its photographs and words.
-        density: share of the text's projections to shut, in (0, 1).
+        density: share of the weights to shut, in (0, 1).
         seed: of the batches, and of the pictures of other things, which the model draws.
+        layers: see `cones.layers.projections`.
 
     Raises:
         InputError: the density is out of range, or the token cannot carry a subject.
@@ -93,17 +102,17 @@ def cns_neurons(
     others = Examples.of(
         backbone, [picture.image for picture in drawn], [[text] for text in general]
     )
-    scores = importance(backbone, Examples.of_subject(backbone, subject), seed)
-    common = top(importance(backbone, others, seed), max(1, round(density * len(scores))))
+    scores = importance(backbone, Examples.of_subject(backbone, subject), seed, layers)
+    common = top(importance(backbone, others, seed, layers), max(1, round(density * len(scores))))
     scores[common] = -1.0  # below all others
     words = SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0])
     info = {"algorithm": "cns", "seed": str(seed)}
-    return _control(backbone, words, density, lambda _: scores, info)
+    return _control(backbone, words, density, layers, lambda _: scores, info)
 
 
-def importance(backbone: Backbone, examples: Examples, seed: int) -> Tensor:
+def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers = "all") -> Tensor:
     """The mean |theta * dL/dtheta| of each weight, L the denoising loss; float32 `[N]`."""
-    leaves = leaves_of(projections(backbone))
+    leaves = leaves_of(projections(backbone, layers))
     stats = GradientStats.zeros(sum(leaf.numel() for leaf in leaves.values()), backbone.device)
     generator = torch.Generator().manual_seed(seed)
 
@@ -125,11 +134,12 @@ def _control(
     model: object,
     subject: SubjectInfo,
     density: float,
+    layers: Layers,
     scores: Callable[[Tensor], Tensor],
     info: dict[str, str],
 ) -> ConceptNeurons:
     check_density(density)
-    weights = projections(model)
+    weights = projections(model, layers)
     theta = torch.cat([weight.detach().float().flatten() for weight in weights.values()])
     chosen = top(scores(theta), max(1, round(density * len(theta))))
     return ConceptNeurons(

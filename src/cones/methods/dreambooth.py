@@ -27,7 +27,7 @@ class DreamBoothConfig(RivalConfig):
     train_text_encoder: bool = False
 
 
-defaults = DreamBoothConfig(steps=400, rate=2e-5)
+defaults = DreamBoothConfig(steps=400, rate=1e-4)
 
 
 def fit(

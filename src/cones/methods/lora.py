@@ -41,7 +41,7 @@ class LoraConfig(RivalConfig):
             raise InputError(f"rank: expected at least 1, found {self.rank}")
 
 
-defaults = LoraConfig(steps=500, rate=5e-4)
+defaults = LoraConfig(steps=200, rate=2e-3)
 
 
 def fit(

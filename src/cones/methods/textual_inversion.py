@@ -15,7 +15,7 @@ from cones.objective import ClassImages
 from cones.search import OnStep
 from cones.subject import Subject
 
-defaults = RivalConfig(steps=1000, rate=2e-3, prior_batch=0)
+defaults = RivalConfig(steps=500, rate=8e-3, prior_batch=0)
 
 
 def fit(
