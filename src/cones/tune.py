@@ -49,10 +49,10 @@ class TuneConfig:
 
     precision: Precision = "float16"
     steps: int = 50
-    rate: float = 0.02
+    rate: float = 0.1
     batch: int = 8
     prior_batch: int = 8
-    prior_weight: float = 1.0
+    prior_weight: float = 3.0
     distill: bool = True
     prior_images: int = 16
     seed: int = 0

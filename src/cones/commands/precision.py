@@ -44,7 +44,7 @@ def precision(
         int, typer.Option(help="of the tuning, and of each prompt's first picture")
     ] = 0,
     steps: Steps = 50,
-    rate: Rate = 0.02,
+    rate: Rate = 0.1,
     batch: Batch = 8,
     out: Annotated[Path, typer.Option("--out", "--output", help="picture to write")] = Path(
         "precision.png"

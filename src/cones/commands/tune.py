@@ -52,7 +52,7 @@ def tune(
         typer.Option(help="of the stored values; binary stores none and mends the choice only"),
     ] = "float16",
     steps: Steps = 50,
-    rate: Rate = 0.02,
+    rate: Rate = 0.1,
     batch: Batch = 8,
     seed: Annotated[int, typer.Option(help="of everything")] = 0,
     out: Annotated[Path, typer.Option("--out", "--output", help="neuron file")] = Path(
