@@ -49,7 +49,7 @@ GRID: Mapping[str, tuple[Sequence[float], Sequence[int]]] = {
     "dreambooth": ((5e-6, 2e-5, 1e-4), (100, 200, 400)),
     "custom_diffusion": ((1e-4, 3e-4, 1e-3), (100, 200, 400)),
     "lora": ((5e-4, 2e-3, 5e-3), (100, 200, 400)),
-    "cones": ((METHODS["cones"].defaults.rate,), (25, 50, 100)),
+    "cones": ((METHODS["cones"].defaults.rate,), (25, 50, 100, 200)),
 }
 
 
