@@ -41,7 +41,7 @@ def forward(work: Workload) -> Step:
 
 def saving_forward(work: Workload) -> Step:
     """A forward pass that keeps what the gradient of the weights in question needs."""
-    weights = list(projections(work.unet).values())
+    weights = list(projections(work.unet, FindConfig().layers).values())
 
     def step() -> None:
         with trained(weights):

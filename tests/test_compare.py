@@ -447,6 +447,9 @@ def test_the_best_of_a_column_is_bold() -> None:
     assert (
         "| Cones | **0.2000** | - | 0.4000 | - | 0.4000 | **1,000** | - | 1 of 1 groups |" in text
     )
+    partial = {**table, "cells": rows(cells, {1: 2})}
+    text = markdown(partial, "toybox", "cones compare")
+    assert "| 0.2000 |" in text and "| **" not in text
 
 
 def test_rows_of_an_earlier_run_stay_if_they_are_alike(

@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_unet
 
 from cones.errors import InputError
-from cones.layers import fingerprint, projections
+from cones.layers import fingerprint, projections, shapes
 from cones.methods.controls import magnitude_neurons, random_neurons
 from cones.neurons import ConceptNeurons, SubjectInfo
 
@@ -46,6 +46,14 @@ def test_magnitude_neurons_are_the_largest_or_the_smallest() -> None:
     assert inside.min() >= outside.max()
     inside, outside = chosen(magnitude_neurons(UNET, SUBJECT, 0.1, largest=False))
     assert inside.max() <= outside.min()
+
+
+def test_they_may_be_of_the_text_alone() -> None:
+    for neurons in (
+        random_neurons(UNET, SUBJECT, 0.1, 0, layers="text"),
+        magnitude_neurons(UNET, SUBJECT, 0.1, layers="text"),
+    ):
+        assert neurons.shapes == shapes(projections(UNET)) and len(neurons)
 
 
 def test_they_name_their_model_and_subject() -> None:

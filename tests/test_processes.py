@@ -28,7 +28,8 @@ from cones.pretrained import load_backbone
 from cones.processes import ALONE, Processes, joined, one_voice, say_failure
 from cones.subject import Subject
 
-CONFIG = FindConfig(density=0.1, steps=20, batch=3, prior_batch=2, prior_images=2)
+# Few steps: one weight that rounding tips moves others after it.
+CONFIG = FindConfig(density=0.1, steps=10, batch=3, prior_batch=2, prior_images=2)
 
 
 def photographs() -> list[Image.Image]:
@@ -82,8 +83,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         assert (found[name] - value).norm() <= 1e-6 * value.norm(), name
     one, two = (load(tmp_path / f"{rank}.cones.safetensors") for rank in (0, 1))
     assert to_bytes(one) == to_bytes(two)
-    # Adam's steps do not depend on the size of a gradient, so one of rounding's size may turn.
-    assert overlap(one, neurons) >= 0.95
+    assert overlap(one, neurons) >= 0.99
     assert len(list(tmp_path.glob("*.said"))) == 1
 
 

@@ -49,7 +49,7 @@ def markdown(table: Mapping[str, Any], model: str, written_by: str, figure: bool
         lines += ["![The first group of each block, a row a method](table.png)", ""]
     methods = list(dict.fromkeys(row["method"] for row in table["cells"]))
     lines += [
-        "Mean ± standard error over the groups; bold: the best of a column in its block.",
+        "Mean ± standard error over the groups; bold: the best of a column in a whole block.",
         "",
         f"- *Protocol*: {protocol['name']} {protocol['version']}; {protocol['steps']} steps of "
         f"{protocol['solver']}, guidance {protocol['guidance']:g}; {len(protocol['prompts'])} "
@@ -94,7 +94,8 @@ def _block(listed: Sequence[Row]) -> list[str]:
     columns = [key for key in COLUMNS if any(key in row for row in methods)]
     titles = ["method", *(COLUMNS[key][0] for key in columns), "groups"]
     best = {}
-    for key in columns:
+    whole = all(row["groups"] + row["diverged"] == row["planned"] for row in methods)
+    for key in columns if whole else ():
         values = [row[key] for row in methods if row.get(key) is not None]
         best[key] = COLUMNS[key][2](values) if values else None
     return [
