@@ -22,6 +22,7 @@ ORDER = [
     "layers",
     "codec",
     "quaternary",
+    "arrays",
     "neurons",
     "neuronfile",
     "summary",

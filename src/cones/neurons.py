@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cones.arrays import checked_indices, checked_shape, checked_values, joined_values
+from cones.codec import Indices
 from cones.errors import BaseModelError, BaseModelWarning, InputError
-
-Indices = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float32]
+from cones.quaternary import Values
 
 MAX_STRENGTH = 2.0
 
@@ -97,14 +97,14 @@ class ConceptNeurons:
     info: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shapes = {layer: _shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
+        shapes = {layer: checked_shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
         if not shapes:
             raise InputError("expected at least one layer, found none; give the shape of each")
         for layer in {*self.indices, *(self.values or {})} - shapes.keys():
             raise InputError(f"{layer}: has neurons but no shape; give the shape of each layer")
         none = np.zeros(0, dtype=np.int64)
         indices = {
-            layer: _indices(layer, self.indices.get(layer, none), prod(shape))
+            layer: checked_indices(layer, self.indices.get(layer, none), prod(shape))
             for layer, shape in shapes.items()
         }
         if not 0 <= self.strength <= MAX_STRENGTH:
@@ -112,7 +112,7 @@ class ConceptNeurons:
         vars(self).update(  # the way round `frozen`
             shapes=shapes,
             indices=indices,
-            values=None if self.values is None else _values(self.values, indices),
+            values=None if self.values is None else checked_values(self.values, indices),
             subjects=distinct(self.subjects),
             strength=float(self.strength),
             info=dict(sorted(self.info.items())),
@@ -198,11 +198,15 @@ class ConceptNeurons:
     ) -> "ConceptNeurons":
         both = a, b = alike(self, other)
         indices = {layer: join(a.indices[layer], b.indices[layer]) for layer in a.shapes}
-        tuned = [neurons for neurons in both if neurons.values is not None]
+        tuned = [(x.indices, x.values) for x in both if x.values is not None]
+        values = {
+            layer: joined_values(layer, index, [(own[layer], value[layer]) for own, value in tuned])
+            for layer, index in indices.items()
+        }
         return ConceptNeurons(
             a.shapes,
             indices,
-            {k: _joined_values(k, indices[k], tuned) for k in indices} if tuned else None,
+            values if tuned else None,
             tuple({*self.subjects, *other.subjects}),
             max(self.strength, other.strength),
             _joined_base(self.base, other.base),
@@ -269,62 +273,3 @@ def _joined_base(a: BaseInfo, b: BaseInfo) -> BaseInfo:
             stacklevel=4,
         )
     return max(a, b, key=lambda base: (base.fingerprint, base.name))
-
-
-def _shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
-        raise InputError(f"{layer}: expected the shape (out, in) of a matrix, found {shape}")
-    return int(shape[0]), int(shape[1])
-
-
-def _indices(layer: str, given: Indices, size: int) -> Indices:
-    array = np.asarray(given)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(
-            f"{layer}: expected indices as a vector of integers, found {array.dtype} "
-            f"{list(array.shape)}; of a mask, take numpy.flatnonzero"
-        )
-    index = array.astype(np.int64)
-    if len(index) and not 0 <= index.min() <= index.max() < size:
-        wrong = index[(index < 0) | (index >= size)][0]
-        raise InputError(f"{layer}: expected indices from 0 to {size - 1}, found {wrong}")
-    steps = np.diff(index)
-    if len(steps) and steps.min() <= 0:
-        at = int(np.argmax(steps <= 0))
-        found = f"{index[at]} before {index[at + 1]}"
-        raise InputError(
-            f"{layer}: expected unique indices in order, found {found}; take numpy.unique"
-        )
-    index.setflags(write=False)
-    return index
-
-
-def _values(given: Mapping[str, Values], indices: Mapping[str, Indices]) -> dict[str, Values]:
-    values = {}
-    for layer, index in indices.items():
-        array = np.array(given.get(layer, ()), dtype=np.float32)
-        if array.shape != index.shape:
-            expected = f"a value for each of {len(index)} neurons"
-            raise InputError(f"{layer}: expected {expected}, found {list(array.shape)}")
-        if not np.isfinite(array).all():
-            raise InputError(f"{layer}: expected finite values, found NaN or infinity; tune again")
-        array.setflags(write=False)
-        values[layer] = array
-    return values
-
-
-def _joined_values(layer: str, index: Indices, tuned: list[ConceptNeurons]) -> Values:
-    """The value of each neuron in `index`: that of the set that has one, else 0."""
-    joined = np.full(len(index), np.nan, dtype=np.float32)
-    for neurons in tuned:
-        own, values = neurons.indices[layer], (neurons.values or {})[layer]
-        held, at, source = np.intersect1d(index, own, assume_unique=True, return_indices=True)
-        value = values[source]
-        clash = ~np.isnan(joined[at]) & (joined[at] != value)
-        if clash.any():
-            raise InputError(
-                f"{layer}: neuron {held[clash][0]} is tuned to two values; unite the sets as they "
-                "were before tuning, and tune them together"
-            )
-        joined[at] = value
-    return np.nan_to_num(joined)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cones.codec import Indices
 from cones.errors import InputError
-from cones.neurons import ConceptNeurons, Indices, alike
+from cones.neurons import ConceptNeurons, alike
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cones.codec import Indices
 from cones.errors import InputError
-from cones.neurons import Indices
 
 
 def check_density(density: float) -> None:

@@ -47,7 +47,7 @@ class TuneConfig:
         seed: of everything random, from 0 on.
     """
 
-    precision: Precision = "float16"
+    precision: Precision = "quaternary"
     steps: int = 50
     rate: float = 0.1
     batch: int = 8

@@ -50,7 +50,7 @@ def tune(
     precision: Annotated[
         Literal["binary", "quaternary", "float16", "float32"],
         typer.Option(help="of the stored values; binary stores none and mends the choice only"),
-    ] = "float16",
+    ] = "quaternary",
     steps: Steps = 50,
     rate: Rate = 0.1,
     batch: Batch = 8,

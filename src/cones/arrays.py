@@ -1,0 +1,88 @@
+"""The arrays that concept neurons consist of: what may stand in them, and how values join."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from cones.codec import Indices
+from cones.errors import InputError
+from cones.quaternary import Values
+
+
+def checked_shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
+    """The shape (out, in) of a layer's weight.
+
+    Raises:
+        InputError: it is no shape of a matrix.
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"{layer}: expected the shape (out, in) of a matrix, found {shape}")
+    return int(shape[0]), int(shape[1])
+
+
+def checked_indices(layer: str, given: Indices, size: int) -> Indices:
+    """A read-only copy of a layer's indices, int64 [count], into `size` weights.
+
+    Raises:
+        InputError: they are no integers, not in strictly increasing order, or out of range.
+    """
+    array = np.asarray(given)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{layer}: expected indices as a vector of integers, found {array.dtype} "
+            f"{list(array.shape)}; of a mask, take numpy.flatnonzero"
+        )
+    index = array.astype(np.int64)
+    if len(index) and not 0 <= index.min() <= index.max() < size:
+        wrong = index[(index < 0) | (index >= size)][0]
+        raise InputError(f"{layer}: expected indices from 0 to {size - 1}, found {wrong}")
+    steps = np.diff(index)
+    if len(steps) and steps.min() <= 0:
+        at = int(np.argmax(steps <= 0))
+        found = f"{index[at]} before {index[at + 1]}"
+        raise InputError(
+            f"{layer}: expected unique indices in order, found {found}; take numpy.unique"
+        )
+    index.setflags(write=False)
+    return index
+
+
+def checked_values(
+    given: Mapping[str, Values], indices: Mapping[str, Indices]
+) -> dict[str, Values]:
+    """Read-only copies of the values, float32 [count], for each layer in `indices`.
+
+    Raises:
+        InputError: there is not one finite value for each index.
+    """
+    values = {}
+    for layer, index in indices.items():
+        array = np.array(given.get(layer, ()), dtype=np.float32)
+        if array.shape != index.shape:
+            expected = f"a value for each of {len(index)} neurons"
+            raise InputError(f"{layer}: expected {expected}, found {list(array.shape)}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{layer}: expected finite values, found NaN or infinity; tune again")
+        array.setflags(write=False)
+        values[layer] = array
+    return values
+
+
+def joined_values(layer: str, index: Indices, tuned: Iterable[tuple[Indices, Values]]) -> Values:
+    """The value of each neuron in `index`: that of the set that has one, else 0.
+
+    Raises:
+        InputError: two sets have different values for a neuron.
+    """
+    joined = np.full(len(index), np.nan, dtype=np.float32)
+    for own, values in tuned:
+        held, at, source = np.intersect1d(index, own, assume_unique=True, return_indices=True)
+        value = values[source]
+        clash = ~np.isnan(joined[at]) & (joined[at] != value)
+        if clash.any():
+            raise InputError(
+                f"{layer}: neuron {held[clash][0]} is tuned to two values; unite the sets as they "
+                "were before tuning, and tune them together"
+            )
+        joined[at] = value
+    return np.nan_to_num(joined)
