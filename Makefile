@@ -30,7 +30,7 @@ format: $(STAMP) ## put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-evidence: $(STAMP) ## measure everything anew and write it under docs/
+evidence: $(STAMP) ## measure concept neurons against controls and write docs/evidence.*; resumes
 	$(BIN)/python -m benchmarks.evidence --out docs
 
 table: $(STAMP) ## compare all methods on the test subjects and write docs/table.*; resumes
