@@ -25,7 +25,7 @@ from cones.evaluate.cells import Cell, Cells, files_hash, pictures_of
 from cones.evaluate.scores import share
 from cones.find import FindConfig, find
 from cones.layers import fingerprint, projections
-from cones.methods.controls import magnitude_neurons, random_neurons
+from cones.methods.controls import cns_neurons, magnitude_neurons, random_neurons
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.pretrained import load_backbone
 from cones.subject import Subject
@@ -61,10 +61,11 @@ def searched(title: str, config: FindConfig) -> Row:
 
 
 def control(title: str, neurons: Callable[..., ConceptNeurons], **settings: Any) -> Row:
-    """A row whose neurons know nothing of the subject."""
+    """A row of `cones.methods.controls`; only that of CNS is given the photographs."""
 
     def fit(backbone: Backbone, subject: Subject) -> ConceptNeurons:
-        return neurons(backbone, SubjectInfo(subject.token, subject.class_noun), **settings)
+        words = SubjectInfo(subject.token, subject.class_noun)
+        return neurons(backbone, subject if neurons is cns_neurons else words, **settings)
 
     return Row(title, {"control": neurons.__name__, **settings}, fit)
 
@@ -81,6 +82,7 @@ def rows() -> dict[str, Row]:
         "flip": searched("flipping in the loop", same(strength_in_loop=2.0)),
         "paper": searched("Algorithm 1 of the paper", same(algorithm="paper", **WALK)),
         "one-pass": searched("one pass of theta * gradient", same(algorithm="one-pass")),
+        "cns": control("weights selected as in CNS, shut", cns_neurons, density=density, seed=0),
         "random": control("random weights", random_neurons, density=density, seed=0),
         "largest": control("largest weights", magnitude_neurons, density=density, largest=True),
         "smallest": control("smallest weights", magnitude_neurons, density=density, largest=False),

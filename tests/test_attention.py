@@ -262,6 +262,7 @@ def test_batches_make_no_difference(backbone: Backbone, monkeypatch: pytest.Monk
         (1, {"timesteps": [5, 1000]}, r"timesteps: expected some of 0 to 999, found \[5, 1000\]"),
         (1, {"resolution": 3}, "resolution: expected one that"),
         (1, {"prompt": " "}, "prompt ' ': expected at least one word"),
+        (1, {"seed": 2**64}, "seed: expected 0 to 1099511627776, found 18446744073709551616"),
     ],
 )
 def test_bad_photographs_are_refused(

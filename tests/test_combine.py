@@ -19,9 +19,10 @@ from cones.find import FindConfig, find
 from cones.generate import generate
 from cones.layers import projections, shapes
 from cones.neuronfile import load
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo, weakened
 from cones.objective import ImplantingLoss
 from cones.pretrained import load_backbone
+from cones.shutting import shut
 from cones.subject import Subject
 
 TOKENS = ("sks", "zwx", "ohwx", "vkt", "qvz")
@@ -109,6 +110,27 @@ def test_five_subjects_work_and_are_warned_of(
     assert told(caplog) == []
 
 
+def test_what_is_shut_less_beside_tuned_values_is_warned_of(
+    backbone: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot = replace(drawn(backbone, "sks", "robot"), strength=1.5)
+    mug = drawn(backbone, "zwx", "mug")
+    mug = replace(mug, values={k: np.full(len(i), 0.1) for k, i in mug.indices.items()})
+    with caplog.at_level(logging.WARNING, "cones"):
+        combine([robot, mug])
+        prompt = "a sks robot and a zwx mug"
+        (picture,) = generate(backbone, prompt, neurons=[robot, mug], steps=1)
+    line = weakened([robot, mug])
+    assert line is not None and told(caplog) == [line, line]
+    assert picture.provenance["strength"] == "1.0"
+    weights = projections(backbone)
+    with shut(backbone, [robot, mug]):
+        for layer, index in mug.indices.items():
+            own = np.isin(index, robot.indices[layer], invert=True)
+            values = weights[layer].detach().flatten()[index[own]]
+            assert torch.equal(values, torch.full_like(values, 0.1))
+
+
 # -- interference ----------------------------------------------------------------------------------
 
 
@@ -194,6 +216,8 @@ def test_photographs_without_neurons_or_model_are_refused(backbone: Backbone) ->
         interference(backbone, sets, [photographed("vkt", "car")])
     with pytest.raises(InputError, match="backbone: photographs need a model to measure with"):
         interference(None, sets, [photographed("sks", "robot")])
+    with pytest.raises(InputError, match="seed: expected 0 to 1099511627776, found 1099511627777"):
+        interference(backbone, sets, [photographed("sks", "robot")], seed=2**40 + 1)
 
 
 # -- the commands ----------------------------------------------------------------------------------

@@ -243,6 +243,8 @@ def test_cones_are_united_searched_together_and_tuned(
 def test_unknown_methods_are_refused(backbone: Backbone, tree: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="method 'cone': is unknown; expected one of textual_inv"):
         comparison(backbone, tree, tmp_path, methods=("cones", "cone"))
+    with pytest.raises(InputError, match="method 'cones': is given twice; give it once"):
+        comparison(backbone, tree, tmp_path, methods=("cones", "lora", "cones"))
 
 
 # -- the comparison --------------------------------------------------------------------------------
@@ -460,6 +462,7 @@ def test_rows_of_an_earlier_run_stay_if_they_are_alike(
     first.run()
     assert kept_rows(tmp_path / "docs", first) == []
     old = write_table(tmp_path / "docs", first)
+    figure = (tmp_path / "docs" / "table.png").read_bytes()
     second = comparison(
         backbone, tree, tmp_path / "cache", methods=("textual_inversion",), **chosen
     )
@@ -468,6 +471,8 @@ def test_rows_of_an_earlier_run_stay_if_they_are_alike(
     assert kept == old["cells"] and kept_rows(tmp_path / "docs", first) == []
     both = write_table(tmp_path / "docs", second, kept)["cells"]
     assert [row["method"] for row in both] == ["textual_inversion", "cones"]
+    assert (tmp_path / "docs" / "table.png").read_bytes() == figure  # which shows the other rows
+    assert "](table.png)" in (tmp_path / "docs" / "table.md").read_text()
     unlike = comparison(
         backbone, tree, tmp_path, methods=("textual_inversion",), **chosen, num_images=2
     )

@@ -349,6 +349,8 @@ def test_any_artifact_is_evaluated(backbone: Backbone, photos: Path) -> None:
     assert found.drift == pytest.approx(0, abs=1e-6)  # prompts without the token stay
     assert found.pictures[0].tobytes() != trial.base_pictures[0].tobytes()
     assert fingerprint(projections(backbone)) == before
+    with pytest.raises(InputError, match="strength: is of neurons, but a textual_inversion artif"):
+        trial.evaluate(artifact, strength=1.5)
 
 
 def test_a_folder_of_another_class_has_no_ceiling(

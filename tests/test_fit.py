@@ -15,7 +15,8 @@ from cones.methods import METHODS
 from cones.methods.artifact import TunedWeights, load_artifact
 from cones.neuronfile import file_hash
 
-QUICK = ("--steps", 2, "--batch", 2, "--prior_images", 2)
+FEW = ("--steps", 2, "--batch", 2)
+QUICK = (*FEW, "--prior_images", 2)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_the_methods_of_the_command_are_all_there_are() -> None:
 def test_every_method_writes_a_file_that_can_be_drawn_with(
     photos: Path, tmp_path: Path, method: str
 ) -> None:
-    result = passes("fit", "--method", method, *QUICK, *of(photos), "--out", tmp_path, "--json")
+    quick = FEW if method == "textual_inversion" else QUICK
+    result = passes("fit", "--method", method, *quick, *of(photos), "--out", tmp_path, "--json")
     about = json.loads(result.stdout)
     path = tmp_path / f"sks.{method}.safetensors"
     artifact = load_artifact(path)
@@ -63,7 +65,7 @@ def test_every_method_writes_a_file_that_can_be_drawn_with(
 
 def test_the_table_says_what_to_do_next(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    result = passes("fit", "--method", "textual_inversion", *QUICK, *of(photos), "--out", path)
+    result = passes("fit", "--method", "textual_inversion", *FEW, *of(photos), "--out", path)
     words = " ".join(result.stdout.split())
     for part in (
         "held-out noise before after loss on the subjects",
@@ -143,5 +145,8 @@ def test_wrong_usage_is_one_line(photos: Path) -> None:
     )
     assert "--rank is no option of --method cones; leave it out" in misused(
         *quick, "--method", "cones", "--rank", 2
+    )
+    assert "--prior_images is no option of --method textual_inversion" in misused(
+        *quick, "--method", "textual_inversion", "--prior_images", 2
     )
     assert "'dream' is not one of 'cones', " in misused(*quick, "--method", "dream")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import tiny_pipeline
 
 from cones.backbone import Backbone
@@ -236,6 +237,9 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(NeuronFileError, match=message):
             load_artifact(path)
+    save_file({"a": torch.ones(2)}, other)  # without metadata
+    with pytest.raises(NeuronFileError, match="expected the artifact version 1, found none"):
+        TunedWeights.load(other)
 
 
 def test_pictures_are_drawn_with_an_artifact(backbone: Backbone, artifact: TunedWeights) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError
-from cones.neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo
+from cones.neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo, weakened
 
 SHAPES = {"k": (3, 4), "v": (2, 5)}
 ROBOT, MUG = SubjectInfo("sks", "robot", "a sks robot"), SubjectInfo("zwx", "mug", "a zwx mug")
@@ -199,6 +199,15 @@ def test_values_are_joined() -> None:
     rest = tuned - shut
     assert rest.values is not None and rest.values["k"].tolist() == [-1.0]
     assert (shut - tuned).values is None
+
+
+def test_tuned_values_are_kept_whatever_strength_is_asked_for_beside_them() -> None:
+    tuned = make([1, 4], values={"k": np.array([0.5, -1.0])}, subjects=(MUG,))
+    shut = make([1, 7], strength=1.5, subjects=(ROBOT,))
+    assert (tuned | shut).strength == (shut | tuned).strength == tuned.strength == 1
+    assert (shut | make([2])).strength == 1.5
+    assert weakened([shut, make([2])]) is weakened([tuned]) is None
+    assert (weakened([tuned, shut]) or "").startswith("'sks robot': shut at strength 1, less than")
 
 
 def test_values_that_disagree_are_refused() -> None:

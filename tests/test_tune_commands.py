@@ -89,6 +89,12 @@ def test_tune_prints_json(files: list[str], tmp_path: Path) -> None:
     assert about["bytes"] == out.stat().st_size > about["bytes_binary"]
 
 
+def test_a_folder_gets_a_file_by_name(files: list[str], tmp_path: Path) -> None:
+    result = cones("tune", *files, "--json", "--output_dir", tmp_path)
+    path = tmp_path / "sks-zwx-tuned.cones.safetensors"
+    assert json.loads(result.stdout)["file"] == str(path) and path.exists()
+
+
 @pytest.mark.parametrize("command", ["tune", "precision"])
 @pytest.mark.parametrize(
     ("extra", "status", "message"),
@@ -122,8 +128,8 @@ def test_precision_draws_and_measures_each(
 ) -> None:
     home = sys.modules[compare_precisions.__module__]
     monkeypatch.setattr(home, "compare_precisions", partial(compare_precisions, protocol=QUICK))
-    out = tmp_path / "figure.png"
-    drawing = ("--prompt", "a {} and a {other}", "--num_images", "2", "--out", out)
+    out = tmp_path / "precision.png"
+    drawing = ("--prompt", "a {} and a {other}", "--num_images", "2", "--out", tmp_path)
     result = cones("precision", *files, *drawing, "--json")
     assert result.exit_code == 0, result.output
     rows = {row["precision"]: row for row in json.loads(result.stdout)["rows"]}

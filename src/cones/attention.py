@@ -16,6 +16,7 @@ from cones.errors import InputError
 from cones.generate import generate
 from cones.layers import denoiser, projections
 from cones.neurons import ConceptNeurons
+from cones.objective import check_seed
 from cones.photos import square
 from cones.shutting import shut
 
@@ -244,7 +245,7 @@ def photo_maps(
 
     Raises:
         InputError: no image, no or a wrong timestep, an empty prompt, a model without
-            cross-attention or without any of that resolution, or a strength out of range.
+            cross-attention or without any of that resolution, or a strength or seed out of range.
         BaseModelError: the neurons are of a model of another layout.
     """
     if not images:
@@ -253,6 +254,7 @@ def photo_maps(
         raise InputError(
             f"timesteps: expected some of 0 to {backbone.timesteps - 1}, found {list(timesteps)}"
         )
+    check_seed(seed)
     tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
     first = backbone.family.start
     latents, _ = backbone.encode_images(images)

@@ -15,8 +15,8 @@ import torch
 from cones import loss
 from cones.backbone import Backbone
 from cones.errors import BaseModelWarning, InputError
-from cones.neurons import ConceptNeurons, distinct
-from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
+from cones.neurons import ConceptNeurons, distinct, weakened
+from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_seed, check_subjects
 from cones.overlap import PairOverlap, pairwise, words
 from cones.search import OnStep
 from cones.shutting import matching_weights, shut
@@ -112,7 +112,7 @@ def combine(sets: Sequence[ConceptNeurons]) -> ConceptNeurons:
     if not sets:
         raise InputError("neurons: expected at least one set to combine, found none")
     subjects = distinct(subject for each in sets for subject in each.subjects)
-    if remark := crowd(len(subjects)):
+    for remark in filter(None, [crowd(len(subjects)), weakened(sets)]):
         log.warning(remark)
     return reduce(or_, sets)
 
@@ -141,6 +141,7 @@ def interference(
     Warns:
         BaseModelWarning: they are of a model of this layout with other weights.
     """
+    check_seed(seed)
     tokens = [each.token for each in distinct(s for each in sets for s in each.subjects)]
     for subject in subjects:
         if subject.token not in tokens:

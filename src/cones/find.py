@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,7 +18,7 @@ from cones.errors import InputError
 from cones.layers import Layers, projections, shapes
 from cones.neuronfile import neurons_hash
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.objective import ClassImages, ImplantingLoss
+from cones.objective import ClassImages, ImplantingLoss, check_descent
 from cones.processes import ALONE, Processes
 from cones.recommend import DENSITIES, Choice, least_needed, line_search
 from cones.reconstruct import Matrix, reconstruct
@@ -32,7 +31,6 @@ log = logging.getLogger("cones")
 
 Algorithm = Literal["mask-in-loop", "reconstruct", "one-pass", "paper"]
 NAIVE: tuple[Algorithm, ...] = ("one-pass", "paper")
-MAX_SEED = 2**40
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,11 @@ class FindConfig:
         for name in ("steps", "batch", "prior_batch", "prior_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if not 0 <= self.prior_weight < math.inf:
-            raise InputError(f"prior_weight: expected 0 or more, found {self.prior_weight}")
         if not 0 < self.strength_in_loop <= 2:
             raise InputError(
                 f"strength_in_loop: expected more than 0, at most 2, found {self.strength_in_loop}"
             )
-        if not 0 <= self.seed <= MAX_SEED:
-            raise InputError(f"seed: expected 0 to {MAX_SEED}, found {self.seed}")
+        check_descent(self.rate, self.prior_weight, self.seed)
 
     @property
     def most(self) -> float:

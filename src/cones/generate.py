@@ -16,7 +16,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
-from cones.neurons import ConceptNeurons, SubjectInfo, distinct
+from cones.neurons import ConceptNeurons, SubjectInfo, common_strength, distinct, weakened
 from cones.pictures import MARK, Picture
 from cones.shutting import base_fingerprint, shut
 from cones.subject import crowd, names
@@ -118,6 +118,10 @@ def generate(
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
     subjects = distinct(subject for each in parts for subject in each.subjects)
+    if sets and strength is None:
+        strength = common_strength(sets)
+        if remark := weakened(sets):
+            log.warning(remark)
     for remark in _remarks(backbone, prompts, negative_prompt, subjects):
         log.warning(remark)
     pipeline = _with_solver(backbone)
@@ -197,8 +201,6 @@ def _neurons_settings(
     hashes = [neurons_hash(neurons) for neurons in sets]
     if artifact is not None:
         hashes.insert(0, f"{artifact.method}:{artifact.digest()}")
-    if strength is None:
-        strength = max((neurons.strength for neurons in sets), default=None)
     return {"neurons": " ".join(hashes), "strength": "" if strength is None else str(strength)}
 
 

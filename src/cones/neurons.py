@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -158,9 +158,8 @@ class ConceptNeurons:
     def __or__(self, other: "ConceptNeurons") -> "ConceptNeurons":
         """Neurons in either: the paper's concatenation, for all the subjects of both.
 
-        The strength is the greater of the two, so that no subject is shut less than its own file
-        asks for; of `info` stays what both agree on. A neuron with a tuned value in one set only
-        keeps it; one that is shut beside tuned ones gets the value 0.
+        The strength is their `common_strength`; of `info` stays what both agree on. A neuron with a
+        tuned value in one set only keeps it; one that is shut beside tuned ones gets the value 0.
 
         Raises:
             BaseModelError: the sets are of differently shaped models.
@@ -208,7 +207,7 @@ class ConceptNeurons:
             indices,
             values if tuned else None,
             tuple({*self.subjects, *other.subjects}),
-            max(self.strength, other.strength),
+            common_strength(both),
             _joined_base(self.base, other.base),
             dict(self.info.items() & other.info.items()),
         )
@@ -233,6 +232,27 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
                 "that they were found with"
             )
     return subjects
+
+
+def common_strength(sets: Sequence[ConceptNeurons]) -> float:
+    """The strength of a union: the greatest, so that none is shut less than its file asks for.
+
+    Of tuned sets if there are any: another strength than theirs would change their values.
+    """
+    return max(each.strength for each in [s for s in sets if s.values is not None] or sets)
+
+
+def weakened(sets: Sequence[ConceptNeurons]) -> str | None:
+    """What to say where sets are shut less in their union than their own files ask for."""
+    strength = common_strength(sets)
+    weaker = [each for each in sets if each.strength > strength]
+    if not weaker:
+        return None
+    phrases = " and ".join(f"'{subject.phrase}'" for each in weaker for subject in each.subjects)
+    return (
+        f"{phrases}: shut at strength {strength:g}, less than found best, since it is united with "
+        "tuned values; unite the files as they were before tuning, and tune them together"
+    )
 
 
 def alike(a: ConceptNeurons, b: ConceptNeurons) -> tuple[ConceptNeurons, ConceptNeurons]:

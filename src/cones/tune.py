@@ -20,7 +20,7 @@ from cones.errors import ConesError, InputError
 from cones.layers import Layers, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons
-from cones.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.objective import ClassImages, ImplantingLoss, check_descent, check_subjects
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, laid, top
 from cones.shutting import matching_weights
@@ -44,7 +44,7 @@ class TuneConfig:
         prior_weight: the paper's lambda.
         distill: whether the prior's target is the base model's own prediction, not the noise.
         prior_images: images that the model draws of each class, and again of other things.
-        seed: of everything random, from 0 on.
+        seed: of everything random, from 0 to 2^40.
     """
 
     precision: Precision = "quaternary"
@@ -66,10 +66,7 @@ class TuneConfig:
         for name in ("steps", "batch", "prior_batch", "prior_images"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise InputError(f"rate: expected more than 0, found {self.rate}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected 0 or more, found {self.seed}")
+        check_descent(self.rate, self.prior_weight, self.seed)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,10 @@ def fit(
 def _config(method: str, defaults: Any, given: dict[str, Any]) -> Any:
     """The method's configuration with those options that were given: they have its names."""
     changes = {name: given[name] for name in SETTINGS if given[name] is not None}
-    for name in changes.keys() - {field.name for field in fields(defaults)}:
+    known = {field.name for field in fields(defaults)}
+    if not defaults.prior_batch:
+        known -= {"prior_weight", "prior_images"}
+    for name in changes.keys() - known:
         raise typer.BadParameter(f"--{name} is no option of --method {method}; leave it out")
     return replace(defaults, **changes)
 

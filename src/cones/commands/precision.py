@@ -70,6 +70,7 @@ def precision(
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
+    out = out / "precision.png" if out.is_dir() else out
     writable_folder(out.parent)
     backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
     say_what_is_small(photos, backbone)

@@ -10,6 +10,7 @@ import typer
 
 from cones.commands.common import (
     LOADING,
+    SUFFIX,
     AllowDownload,
     AsJson,
     Device,
@@ -18,6 +19,7 @@ from cones.commands.common import (
     Precision,
     Revision,
     open_backbone,
+    output_path,
     print_json,
     print_table,
     progress,
@@ -55,9 +57,9 @@ def tune(
     rate: Rate = 0.1,
     batch: Batch = 8,
     seed: Annotated[int, typer.Option(help="of everything")] = 0,
-    out: Annotated[Path, typer.Option("--out", "--output", help="neuron file")] = Path(
-        "tuned.cones.safetensors"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "--output", "--output_dir", help="neuron file or folder")
+    ] = Path("tuned.cones.safetensors"),
     model: Model = "toybox",
     mixed_precision: Annotated[
         Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
@@ -80,7 +82,8 @@ def tune(
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
-    writable_folder(out.parent)
+    path = output_path(out, [subject.token for subject in neurons.subjects], f"-tuned{SUFFIX}")
+    writable_folder(path.parent)
     backbone = open_backbone(
         model, revision, device, allow_download, mixed_precision, gradient_checkpointing
     )
@@ -88,8 +91,8 @@ def tune(
     started = time.monotonic()
     with progress() as on_step:
         tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
-    tuned.save(out)
-    _print(tuned, out, time.monotonic() - started, as_json)
+    tuned.save(path)
+    _print(tuned, path, time.monotonic() - started, as_json)
 
 
 def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:

@@ -202,7 +202,7 @@ def check_methods(methods: Sequence[str]) -> None:
     """Refuses methods that are not known.
 
     Raises:
-        InputError: there is no such method, or none is asked for.
+        InputError: there is no such method, or one is asked for twice, or none.
     """
     known = ", ".join(CONTESTANTS)
     if not methods:
@@ -210,6 +210,8 @@ def check_methods(methods: Sequence[str]) -> None:
     for method in methods:
         if method not in CONTESTANTS:
             raise InputError(f"method {method!r}: is unknown; expected one of {known}")
+        if list(methods).count(method) > 1:
+            raise InputError(f"method {method!r}: is given twice; give it once")
 
 
 def provenance(method: str, count: int) -> dict[str, Any]:

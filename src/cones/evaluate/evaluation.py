@@ -97,6 +97,9 @@ class Trial:
         Args:
             artifact: of these subjects; its file's size is told.
             strength: of the shutting; None for what the neurons recommend.
+
+        Raises:
+            InputError: a strength is given, but the artifact is no neurons.
         """
         artifact = Cones(artifact) if isinstance(artifact, ConceptNeurons) else artifact
         applied, density = artifact.applied(self.backbone), None
@@ -104,6 +107,8 @@ class Trial:
             neurons, density = artifact.neurons, artifact.neurons.density
             strength = neurons.strength if strength is None else strength
             applied = shut(self.backbone, neurons, strength)
+        elif strength is not None:
+            raise InputError(f"strength: is of neurons, but a {artifact.method} artifact is given")
         return Evaluation(
             **vars(self.measure(applied)),
             floor=self.floor,

@@ -41,7 +41,7 @@ def markdown(table: Mapping[str, Any], model: str, written_by: str, figure: bool
         figure: whether there is one beside it.
     """
     protocol, listed = table["protocol"], [*table["cells"], *table["ceiling"]]
-    lines = ["# Cones and its rivals", "", f"Written by `{written_by}`; do not edit.", ""]
+    lines = ["# Cones and its rivals", "", f"Last written by `{written_by}`; do not edit.", ""]
     for size in sorted({row["subjects"] for row in listed}):
         lines += [f"## {size} subject{'s' * (size > 1)}", ""]
         lines += [*_block([row for row in listed if row["subjects"] == size]), ""]

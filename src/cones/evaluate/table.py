@@ -175,11 +175,12 @@ def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> 
         "cells": [row for row in found if row["method"] != RENDERS],
         "ceiling": [row for row in found if row["method"] == RENDERS],
     }
-    figure = picture(comparison, done)
-    text = markdown(table, comparison.backbone.name, command(comparison), figure is not None)
+    figure, where = None if kept else picture(comparison, done), out / "table.png"
+    shown = figure is not None or where.exists()
+    text = markdown(table, comparison.backbone.name, command(comparison), shown)
     atomic_write(out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
     atomic_write(out / "table.md", text.encode())
     if figure:
-        with atomic_path(out / "table.png") as temporary:
+        with atomic_path(where) as temporary:
             figure.save(temporary)
     return table

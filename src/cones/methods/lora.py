@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.methods.leaves import Leaves, leaf
+from cones.methods.leaves import Leaves, check_trainable, leaf
 from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
 from cones.objective import ClassImages
@@ -57,6 +57,7 @@ def fit(
     Raises:
         InputError: as for `Training`, or peft is not installed.
     """
+    check_trainable(backbone)
     adapted = with_adapter(backbone, config.rank)
     training = Training(backbone, subjects, config, class_images, on_step, stops)
     leaves = first_factors(adapted.denoiser, config)

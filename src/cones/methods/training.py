@@ -22,7 +22,7 @@ from cones.families import Conditioning
 from cones.methods.leaves import Leaves, check_trainable, text_states
 from cones.methods.tuned import Factors, TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
-from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
+from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_descent, check_subjects
 from cones.prior import all_class_images
 from cones.search import Figures, OnStep
 from cones.shutting import base_fingerprint
@@ -31,7 +31,6 @@ from cones.subject import TEMPLATES, Batch, Examples, Subject, joined
 WARM_UP = 10  # steps
 MAX_NORM = 1.0  # of the gradient
 HELD_OUT_BATCHES = 4
-MAX_SEED = 2**40
 
 Stops = Mapping[int, Callable[[TunedWeights], object]]
 FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
@@ -64,12 +63,7 @@ class RivalConfig:
         for name, least in (("steps", 1), ("batch", 1), ("prior_batch", 0), ("prior_images", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, found {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise InputError(f"rate: expected a number above 0, found {self.rate}")
-        if not 0 <= self.prior_weight < math.inf:
-            raise InputError(f"prior_weight: expected 0 or more, found {self.prior_weight}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise InputError(f"seed: expected 0 to {MAX_SEED}, found {self.seed}")
+        check_descent(self.rate, self.prior_weight, self.seed)
 
 
 @dataclass(frozen=True)

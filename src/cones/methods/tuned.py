@@ -124,7 +124,7 @@ class TunedWeights:
         """
         try:
             with safe_open(os.fspath(path), "pt") as file:
-                metadata = dict(file.metadata())
+                metadata = dict(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise NeuronFileError(f"{path}: cannot be read ({error}); copy it again") from error
