@@ -64,11 +64,7 @@ def check_descent(rate: float, prior_weight: float, seed: int) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Refuses a seed of noise that is out of range.
-
-    Raises:
-        InputError: it is.
-    """
+    """Raises InputError for a seed of noise that is out of range."""
     if not 0 <= seed <= MAX_SEED:
         raise InputError(f"seed: expected 0 to {MAX_SEED}, found {seed}")
 
