@@ -61,11 +61,10 @@ def searched(title: str, config: FindConfig) -> Row:
 
 
 def control(title: str, neurons: Callable[..., ConceptNeurons], **settings: Any) -> Row:
-    """A row of `cones.methods.controls`; only that of CNS is given the photographs."""
+    """A row whose neurons know nothing of the subject."""
 
     def fit(backbone: Backbone, subject: Subject) -> ConceptNeurons:
-        words = SubjectInfo(subject.token, subject.class_noun)
-        return neurons(backbone, subject if neurons is cns_neurons else words, **settings)
+        return neurons(backbone, SubjectInfo(subject.token, subject.class_noun), **settings)
 
     return Row(title, {"control": neurons.__name__, **settings}, fit)
 
@@ -82,7 +81,11 @@ def rows() -> dict[str, Row]:
         "flip": searched("flipping in the loop", same(strength_in_loop=2.0)),
         "paper": searched("Algorithm 1 of the paper", same(algorithm="paper", **WALK)),
         "one-pass": searched("one pass of theta * gradient", same(algorithm="one-pass")),
-        "cns": control("weights selected as in CNS, shut", cns_neurons, density=density, seed=0),
+        "cns": Row(
+            "weights selected as in CNS, shut",
+            {"control": "cns_neurons", "density": density, "seed": 0},
+            lambda backbone, subject: cns_neurons(backbone, subject, density, seed=0),
+        ),
         "random": control("random weights", random_neurons, density=density, seed=0),
         "largest": control("largest weights", magnitude_neurons, density=density, largest=True),
         "smallest": control("smallest weights", magnitude_neurons, density=density, largest=False),

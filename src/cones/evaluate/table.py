@@ -156,7 +156,9 @@ def _short(value: object) -> str:
 
 
 def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> dict[str, Any]:
-    """Writes `table.json`, `table.md` and `table.png` with the cells that are done.
+    """Writes `table.json` and `table.md` with the cells that are done, and `table.png`.
+
+    Beside rows of an earlier run the picture stays as it is: only that run could draw them.
 
     Args:
         out: their folder.
