@@ -149,7 +149,7 @@ def test_the_printed_defaults_are_those_of_the_search() -> None:
             "token 'unusualword': expected one token, found ",
         ),
         (("--token", "robot"), "token 'robot': is the class noun itself; use a rare single token "),
-        (("--token", ""), "token '': expected a word, such as 'robot' or 'sks'"),
+        (("--token", ""), "token '': expected a word, such as 'sks'"),
     ],
 )
 def test_what_cannot_be_found_is_refused(
@@ -167,7 +167,7 @@ def test_no_steps_from_checkpoint_to_checkpoint_are_refused(photos: Path, tmp_pa
 
 def test_an_empty_class_noun_is_refused(photos: Path, tmp_path: Path) -> None:
     line = fails("find", *of(photos, " "), "--out", tmp_path)
-    assert line == "class noun ' ': expected a word, such as 'robot' or 'sks'"
+    assert line.startswith("class noun: expected what the subject is") and "found ' ';" in line
 
 
 def test_bad_photographs_are_refused(tmp_path: Path) -> None:
@@ -197,7 +197,6 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_search(
         (("generate", "--num_images", "two"), "Error: Invalid value for '--num_images'"),
         (("generate",), "Error: Invalid value: give a --prompt, or --neurons"),
         (("generate", "--prompt", "a {}"), "Error: Invalid value: {} in a prompt stands for"),
-        (("generate", "--prompts", "none.txt"), "Error: Invalid value: none.txt cannot be read"),
         (("inspect",), "Error: Missing argument"),
         (("paint",), "Error: No such command 'paint'."),
     ],
@@ -254,9 +253,7 @@ def test_prompts_come_from_a_file(robot: Path, tmp_path: Path) -> None:
     assert [p["prompt"] for p in pictures] == ["a sks robot at night", "a sks robot in the café"]
     assert read_provenance(pictures[1]["file"])["prompt"] == "a sks robot in the café"
     prompts.write_bytes(b"\xff\xfe")
-    assert misused("generate", "--prompts", prompts).endswith("cannot be read (no UTF-8 text)")
-    prompts.write_text("\n \n")
-    assert "holds no prompt" in misused("generate", "--prompts", prompts)
+    assert fails("generate", "--prompts", prompts).endswith("no text at all; save it as UTF-8")
 
 
 def test_several_neuron_files_are_shut_together(robot: Path, photos: Path, tmp_path: Path) -> None:

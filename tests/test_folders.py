@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cones.errors import InputError
-from cones.folders import class_noun, photographs_hash, subject_folders
+from cones.folders import class_noun, own_token, photographs_hash, subject_folders
 
 
 def photograph(path: Path, colour: str = "red") -> None:
@@ -70,6 +70,11 @@ def test_a_tree_without_subjects_is_refused(tmp_path: Path) -> None:
         ("wooden-chair-2", "wooden chair"),
         ("tea_pot", "tea pot"),
         ("dog6", "dog"),
+        ("10_sks robot", "robot"),
+        ("10_sks_robot", "robot"),
+        ("5_zwx tea pot", "tea pot"),
+        ("1_robot", "robot"),
+        ("20_tea-pot", "tea pot"),
         ("2024", ""),
     ],
 )
@@ -77,13 +82,61 @@ def test_a_name_tells_the_class(name: str, noun: str) -> None:
     assert class_noun(Path("photos") / name) == noun
 
 
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [("10_sks robot", "sks"), ("10_sks_robot", "sks"), ("1_robot", None), ("wooden-chair-2", None)],
+)
+def test_kohyas_name_tells_the_token(name: str, token: str | None) -> None:
+    assert own_token(Path("img") / name) == token
+
+
+def test_kohyas_class_images_are_no_subject(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("img/10_sks robot", "reg/1_robot", "reg_images/1_mug", "regular/1_cat"):
+        photograph(tmp_path / name / "a.png")
+    names = [str(folder.relative_to(tmp_path)) for folder in subject_folders(tmp_path)]
+    assert names == ["img/10_sks robot", "regular/1_cat"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and all("--class_data_dir" in line for line in told)
+    assert told[0].startswith(f"{tmp_path / 'reg' / '1_robot'}: was left out: kohya's class")
+
+
 def test_metadata_tell_the_class_first(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
-    path.write_text('{"file_name": "0.png", "class": "tea pot"}\n')
+    path.write_text('\ufeff{"file_name": "0.png"}\n{"class": "tea pot"}\n', encoding="utf-8")
     assert class_noun(tmp_path) == "tea pot"
-    path.write_text("{")
-    with pytest.raises(InputError, match=r"expected one JSON object a line, .*; mend it or remove"):
+    path.write_text('{"file_name": "0.png", "text": "a robot"}\n')
+    assert class_noun(tmp_path) == class_noun(Path(tmp_path.name))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("{", "expected one JSON object, found something else"),
+        ('{"class": 3}', 'expected a "class" such as "robot", found 3'),
+        ('{"class": null}', 'expected a "class" such as "robot", found null'),
+        ('{"class": ["robot"]}', 'expected a "class" such as "robot", found a list'),
+        ('{"class": ""}', 'expected a "class" such as "robot", found \'\''),
+        ('{"class": "3"}', 'expected a "class" such as "robot", found \'3\''),
+        ('{"class": "a robot"}', "found 'a robot', with an article"),
+        ('{"class": "robot "}', "found 'robot ', with spaces too many"),
+        ('{"class": "\\u001b[2J"}', r"found '\x1b[2J'"),
+        ('{"class": "\\ud800"}', r"found '\ud800'"),
+        ('{"class": "' + "x" * 9999 + '"}', "found 9,999 characters"),
+        ('{"class": "mug"}', "expected the class 'robot', as before, found 'mug'"),
+    ],
+)
+def test_a_class_that_is_none_is_refused_with_its_line(
+    tmp_path: Path, line: str, found: str
+) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text('{"class": "robot"}\n' + line)
+    with pytest.raises(InputError) as caught:
         class_noun(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: line 2: expected") and message.isprintable()
+    assert found in message and message.endswith("; mend it or remove the file")
 
 
 def test_the_hash_is_of_the_photographs_alone(tmp_path: Path) -> None:

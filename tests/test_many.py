@@ -14,6 +14,7 @@ from tiny import tiny_folder
 from typer.testing import Result
 
 from cones.checkpoint import Checkpoint
+from cones.many import tasks
 from cones.neuronfile import load
 from cones.prior import draw_class_images
 from cones.processes import Processes
@@ -214,3 +215,19 @@ def test_two_subjects_of_one_name_are_refused(tree: Path, tmp_path: Path) -> Non
 )
 def test_options_of_one_subject_are_refused(options: tuple[str, ...], message: str) -> None:
     assert message in misused("find", "--subjects_from", "photos", *options)
+
+
+def test_kohyas_folders_bring_their_tokens(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "robot-1").rename(tree / "10_zwx robot")
+    found = tasks(tree, ["sks", "ohwx"])
+    assert [(task.name, task.token) for task in found] == [
+        ("10_zwx robot", "zwx"),
+        ("toys-mug-1", "ohwx"),
+        ("toys-robot-2", "sks"),
+    ]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        f"{tree / '10_zwx robot'}: is named as kohya's folders are: its token is"
+    )

@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "processes",
     "files",
+    "textfiles",
     "layers",
     "codec",
     "quaternary",
@@ -60,7 +61,7 @@ ORDER = [
     "cli",
 ]
 # The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
-TOYBOX_NEEDS = {"errors", "files", "toybox"}
+TOYBOX_NEEDS = {"errors", "files", "textfiles", "toybox"}
 TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "pretrained", "toybox"}
 # `neurons.save(path)` is a convenience that calls the file's own module when it is called.
 EXCEPTIONS = {("neurons", "neuronfile")}

@@ -69,18 +69,39 @@ def test_prompts_name_it_in_every_wording() -> None:
 
 
 @pytest.mark.parametrize(
-    ("class_noun", "token", "message"),
+    ("class_noun", "token", "found"),
     [
-        ("", "sks", "class noun '': expected a word, such as 'robot' or 'sks'"),
-        (" \t", "sks", "class noun ' \\t': expected a word, such as 'robot' or 'sks'"),
-        ("robot", "", "token '': expected a word, such as 'robot' or 'sks'"),
-        ("robot", "sk\x00s", "token 'sk\\x00s': expected a word, such as 'robot' or 'sks'"),
+        ("", "sks", "''"),
+        (" \t", "sks", r"' \t'"),
+        ("3", "sks", "'3'"),
+        (" Robot", "sks", "' Robot', with spaces too many"),
+        ("tea  pot", "sks", "'tea  pot', with spaces too many"),
+        ("a robot", "sks", "'a robot', with an article"),
+        ("The robot", "sks", "'The robot', with an article"),
+        ("sks robot", "sks", "'sks robot', with the token in it"),
+        ("robot SKS", "sks", "'robot SKS', with the token in it"),
+        ("x" * 101, "sks", "101 characters"),
     ],
 )
-def test_words_that_are_none_are_refused(class_noun: str, token: str, message: str) -> None:
+def test_class_nouns_that_are_none_are_refused(class_noun: str, token: str, found: str) -> None:
     with pytest.raises(InputError) as error:
         Subject(subject().images, class_noun, token)
-    assert str(error.value) == message
+    assert str(error.value) == (
+        "class noun: expected what the subject is and nothing else, such as 'robot', found "
+        f"{found}; name it so"
+    )
+
+
+@pytest.mark.parametrize("noun", ["robot", "Labrador", "tea pot", "T-shirt", "café", "杯子", "c++"])
+def test_class_nouns_in_any_language(noun: str) -> None:
+    assert Subject(subject().images, noun).phrase == f"sks {noun}"
+
+
+@pytest.mark.parametrize("token", ["", "sk\x00s"])
+def test_tokens_that_are_none_are_refused(token: str) -> None:
+    with pytest.raises(InputError) as error:
+        Subject(subject().images, "robot", token)
+    assert str(error.value) == f"token {token!r}: expected a word, such as 'sks'"
 
 
 def test_a_subject_without_photographs_is_refused() -> None:

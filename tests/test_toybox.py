@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cones.errors import InputError
 from cones.toybox.captions import FILLERS, RARE_TOKENS, WORDS, caption, full_caption
 from cones.toybox.render import look_from_seed, render, render_subject, save_subject
 from cones.toybox.samples import FIRST_SEEDS, PHOTOGRAPHS, SUBJECTS, write_samples
@@ -163,6 +164,14 @@ def test_a_saved_subject_tells_what_it_shows(tmp_path: Path) -> None:
         assert entry["class"] == "mug" and entry["place"] == scene.place
         assert entry["text"] == f"a photo of a mug {PLACES[scene.place]}"
         assert Look.from_dict(entry["look"]) == photos.look
+
+
+def test_photographs_of_another_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "mine.png", "text": "my robot"}\n')
+    with pytest.raises(InputError, match="line 1: expected a rendered picture"):
+        save_subject(render_subject("robot", look_from_seed(3), 1, 3), tmp_path)
+    assert (tmp_path / "mine.png").exists()
 
 
 def test_the_samples_on_disk_are_what_is_rendered_now(tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def safetensors_bytes(
     return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
+def shown(path: Path) -> str:
+    """A path as one line of text, also when its name holds control characters."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
 def _sync(path: Path, flags: int) -> None:
     """Makes a file's bytes, or a folder's entries, survive a power cut."""
     descriptor = os.open(path, flags)

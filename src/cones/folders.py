@@ -1,22 +1,31 @@
 """Subjects as folders: which of a tree hold photographs, and what class of thing each shows."""
 
 import hashlib
-import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 from cones.errors import InputError
-from cones.photos import natural_key, photo_files, shown
+from cones.files import shown
+from cones.photos import natural_key, photo_files
+from cones.textfiles import bad_line, json_kind, read_json_lines
 
 METADATA = "metadata.jsonl"
+ARTICLES = ("a", "an", "the")
+MAX_NOUN = 100  # characters
+_KOHYA = re.compile(r"(\d+)_(.+)")  # repeats, then token and class
+_REGULARISATION = re.compile(r"reg(\W|_|s$|$)|regulari[sz]ation", re.IGNORECASE)
+
+log = logging.getLogger(__name__)
 
 
 def subject_folders(tree: Path) -> list[Path]:
     """The folders of a tree with photographs directly in them; the tree itself may be one.
 
     In natural order, each before those in it. Links are followed, and a folder comes once; hidden
-    ones are left out. One that cannot be read is among them: who reads it is told why.
+    ones are left out. One that cannot be read is among them: who reads it is told why. kohya's
+    folders of class images, `reg/1_robot`, are left out with a warning.
 
     Raises:
         InputError: `tree` is no folder, or there are none.
@@ -31,6 +40,13 @@ def subject_folders(tree: Path) -> list[Path]:
         seen.add(place)
         try:
             if photo_files(folder):
+                if _is_regularisation(folder):
+                    log.warning(
+                        "%s: was left out: kohya's class images, no subject; they go to "
+                        "--class_data_dir in a search for one subject",
+                        shown(folder),
+                    )
+                    continue
                 found.append(folder)
             below = [each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."]
         except (InputError, OSError):
@@ -50,14 +66,66 @@ def class_noun(folder: Path) -> str:
 
     Returns:
         The class that `metadata.jsonl` tells, else the folder's name without a number at its end:
-        "wooden-chair-2" -> "wooden chair".
+        "wooden-chair-2" -> "wooden chair"; kohya's "10_sks robot" -> "robot".
 
     Raises:
-        InputError: `metadata.jsonl` is damaged.
+        InputError: `metadata.jsonl` is damaged, or tells no class or two.
     """
-    told = metadata(folder).get("class")
-    name = re.sub(r"\d+$", "", folder.absolute().name)
-    return str(told or re.sub(r"[-_\s]+", " ", name).strip())
+    told = ""
+    for line, entry in metadata(folder):
+        if "class" not in entry:
+            continue
+        noun = entry["class"]
+        if not isinstance(noun, str) or noun_fault(noun):
+            expected = 'a "class" such as "robot"'
+            fault = noun_fault(noun) if isinstance(noun, str) else json_kind(noun)
+            raise bad_line(folder / METADATA, line, expected, fault or "")
+        if told and noun != told:
+            raise bad_line(folder / METADATA, line, f"the class {told!r}, as before", repr(noun))
+        told = noun
+    return told or _named(folder)[1]
+
+
+def own_token(folder: Path) -> str | None:
+    """The token that kohya's name of a folder tells: "10_sks robot" -> "sks"."""
+    return _named(folder)[0]
+
+
+def noun_fault(noun: str, token: str = "") -> str | None:
+    """What is wrong with a class noun, in the words that come after "found"; None if it is right.
+
+    Args:
+        noun: what goes into prompts behind the token.
+        token: of the same subject; the noun does not say it again.
+    """
+    words = noun.split()
+    others = [word for word in words if word.casefold() != token.casefold()]
+    if len(noun) > MAX_NOUN:
+        return f"{len(noun):,} characters"
+    if not noun.isprintable() or not any(letter.isalpha() for letter in noun):
+        return ascii(noun)
+    if noun != " ".join(words):
+        return f"{noun!r}, with spaces too many"
+    if words[0].casefold() in ARTICLES:
+        return f"{noun!r}, with an article"
+    return f"{noun!r}, with the token in it" if 0 < len(others) < len(words) else None
+
+
+def _named(folder: Path) -> tuple[str | None, str]:
+    """Token, if any, and class that a folder's name tells."""
+    name = folder.absolute().name
+    token = None
+    if kohya := _KOHYA.fullmatch(name):
+        name = kohya[2]
+        if len(words := re.split(r"[_\s]+", name, maxsplit=1)) == 2:
+            token, name = words
+    return token, re.sub(r"[-_\s]+", " ", re.sub(r"\d+$", "", name)).strip()
+
+
+def _is_regularisation(folder: Path) -> bool:
+    """Whether a folder is kohya's `reg/1_robot`."""
+    place = folder.absolute()
+    return bool(_KOHYA.fullmatch(place.name) and _REGULARISATION.match(place.parent.name))
 
 
 def photographs_hash(folder: Path) -> str:
@@ -76,24 +144,11 @@ def photographs_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def metadata(folder: Path) -> dict[str, Any]:
-    """The first line of a folder's `metadata.jsonl`; empty where there is no such file.
+def metadata(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The entries of a folder's `metadata.jsonl`, each with its line; none if there is no file.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: a line is no JSON object.
     """
     path = folder / METADATA
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[0]))
-    except (ValueError, LookupError, TypeError) as error:
-        raise damaged_metadata(folder, error) from error
-
-
-def damaged_metadata(folder: Path, error: Exception) -> InputError:
-    """The error of a `metadata.jsonl` that tells something else than it should."""
-    return InputError(
-        f"{folder / METADATA}: expected one JSON object a line, as `python -m "
-        f"cones.toybox.render` writes it, found something else ({error}); mend it or remove it"
-    )
+    return read_json_lines(path) if path.is_file() else []

@@ -1,18 +1,21 @@
 """Searches for many subjects, one after another: which there are, and which are done."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cones.backbone import Backbone
 from cones.errors import InputError
+from cones.files import shown
 from cones.find import FindConfig
-from cones.folders import class_noun, photographs_hash, subject_folders
+from cones.folders import class_noun, own_token, photographs_hash, subject_folders
 from cones.neuronfile import load
 from cones.neurons import ConceptNeurons
-from cones.photos import shown
 from cones.shutting import base_fingerprint
+
+log = logging.getLogger(__name__)
 
 PHOTOGRAPHS = "photographs"  # the key of their hash in a file's info
 
@@ -37,7 +40,8 @@ def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
 
     Args:
         tree: a folder.
-        tokens: dealt out in turn; one is that of all.
+        tokens: dealt out in turn; one is that of all. A folder whose name tells its own, as kohya's
+            "10_sks robot" does, has that, with a warning.
 
     Raises:
         InputError: there is no subject, or two have the same name.
@@ -52,9 +56,21 @@ def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
             )
         folders[name] = folder
     return [
-        Task(name, folder, tokens[number % len(tokens)])
+        Task(name, folder, _told_token(folder) or tokens[number % len(tokens)])
         for number, (name, folder) in enumerate(folders.items())
     ]
+
+
+def _told_token(folder: Path) -> str | None:
+    token = own_token(folder)
+    if token is not None:
+        log.warning(
+            "%s: is named as kohya's folders are: its token is %s, whatever --token says, and its "
+            "repeats do nothing here",
+            shown(folder),
+            token,
+        )
+    return token
 
 
 def identity(task: Task, backbone: Backbone, config: FindConfig) -> dict[str, object]:

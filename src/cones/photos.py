@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cones.errors import InputError
+from cones.files import shown
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # told apart by content, not by the file's name
 FORMATS_IN_WORDS = "JPEG, PNG, WebP or BMP image"
@@ -121,12 +122,6 @@ def load_photo(path: Path, size: int | None = None) -> Image.Image:
         return _read(path, size)[0]
     except _NotAnImage as error:
         raise InputError(f"{shown(path)} cannot be used: {error}") from None
-
-
-def shown(path: Path) -> str:
-    """A path as one line of text, also when its name holds control characters."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.families import Conditioning
+from cones.folders import noun_fault
 from cones.photos import load_photos
 
 MANY = 4  # subjects in one picture, as in the paper
@@ -38,9 +39,13 @@ class Subject:
     def __post_init__(self) -> None:
         if not self.images:
             raise InputError("a subject needs at least one photograph, found none")
-        for name, word in (("class noun", self.class_noun), ("token", self.token)):
-            if not word.strip() or not word.isprintable():
-                raise InputError(f"{name} {word!r}: expected a word, such as 'robot' or 'sks'")
+        if not self.token.strip() or not self.token.isprintable():
+            raise InputError(f"token {self.token!r}: expected a word, such as 'sks'")
+        if fault := noun_fault(self.class_noun, self.token):
+            raise InputError(
+                f"class noun: expected what the subject is and nothing else, such as 'robot', "
+                f"found {fault}; name it so"
+            )
 
     @classmethod
     def from_folder(cls, folder: str | Path, class_noun: str, token: str = "sks") -> "Subject":

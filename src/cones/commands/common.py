@@ -94,25 +94,10 @@ def open_backbone(
         )
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
-
-    Raises:
-        typer.BadParameter: it cannot be read, is no UTF-8, or has no such line.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no UTF-8 text"
-        raise typer.BadParameter(f"{path} cannot be read ({reason})") from error
-    if not any(lines):
-        raise typer.BadParameter(f"{path} holds no prompt; write one on each line")
-    return [line for line in lines if line]
-
-
 def read_photos(folder: Path) -> "Photos":
     """Reads photographs, and says what was skipped and what else there is to know about them."""
-    from cones.photos import load_photos, shown
+    from cones.files import shown
+    from cones.photos import load_photos
 
     photos = load_photos(folder)
     said = "\n".join(photos.notes)

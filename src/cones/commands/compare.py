@@ -18,7 +18,6 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
-    read_lines,
     say,
     waiting,
 )
@@ -94,11 +93,12 @@ def compare(
         from cones.evaluate import compare as measure
         from cones.files import writable_folder
         from cones.processes import joined
+        from cones.textfiles import read_prompts
 
         processes, device = joined(device)
     config = CompareConfig(
         **({"methods": tuple(methods)} if methods else {}),
-        **({"prompts": tuple(read_lines(prompts))} if prompts else {}),
+        **({"prompts": tuple(read_prompts(prompts))} if prompts else {}),
         blocks=tuple(blocks),
         groups=groups,
         num_images=num_images,

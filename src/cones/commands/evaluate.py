@@ -20,7 +20,6 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
-    read_lines,
     read_photos,
     say,
     waiting,
@@ -50,9 +49,10 @@ def evaluate(
         from cones.evaluate import PROMPTS
         from cones.evaluate import evaluate as measure
         from cones.neuronfile import load
+        from cones.textfiles import read_prompts
 
     found = load(neurons)
-    texts = read_lines(prompts) if prompts else PROMPTS
+    texts = read_prompts(prompts) if prompts else PROMPTS
     backbone = open_backbone(model, revision, device, allow_download)
     for note in read_photos(images).enlarged(backbone.resolution):
         say(note)

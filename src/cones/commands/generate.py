@@ -18,7 +18,6 @@ from cones.commands.common import (
     open_backbone,
     print_json,
     progress,
-    read_lines,
     waiting,
 )
 from cones.errors import InputError
@@ -69,11 +68,12 @@ def generate(
         from cones.generate import generate as draw
         from cones.methods.artifact import Cones, load_artifact
         from cones.pictures import Picture, save_pictures
+        from cones.textfiles import read_prompts
 
     artifacts = [load_artifact(path) for path in neurons]
     sets = [each.neurons for each in artifacts if isinstance(each, Cones)]
     other = _only([each for each in artifacts if not isinstance(each, Cones)])
-    wanted = _filled([*prompt, *(read_lines(prompts) if prompts else [])], artifacts)
+    wanted = _filled([*prompt, *(read_prompts(prompts) if prompts else [])], artifacts)
     writable_folder(out)
     backbone = open_backbone(model, revision, device, allow_download)
     paths: list[Path] = []

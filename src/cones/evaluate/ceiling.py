@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cones.folders import damaged_metadata, metadata
+from cones.folders import METADATA, metadata
+from cones.textfiles import bad_line
 from cones.toybox.render import render
 from cones.toybox.world import CLASSES, PLACES, SLOTS, Look, sample_look, sample_scene
 
@@ -23,14 +24,16 @@ def read_subject(folder: Path) -> tuple[str, Look] | None:
     Raises:
         InputError: the file tells a look that the toybox cannot draw.
     """
-    entry = metadata(folder)
-    if "look" not in entry:
+    told = [(line, entry) for line, entry in metadata(folder) if "look" in entry]
+    if not told:
         return None
+    line, entry = told[0]
     try:
         noun, look = str(entry["class"]), Look.from_dict(entry["look"])
         render(sample_scene(np.random.default_rng(0), [(noun, look)]))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise damaged_metadata(folder, error) from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        expected = "class and look as `python -m cones.toybox.render` writes them"
+        raise bad_line(folder / METADATA, line, expected, "something else") from error
     return noun, look
 
 

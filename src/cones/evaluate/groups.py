@@ -10,9 +10,10 @@ from pathlib import Path
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.evaluate.cells import files_hash
+from cones.files import shown
 from cones.folders import class_noun
 from cones.neurons import SubjectInfo
-from cones.photos import load_photos, natural_key, shown
+from cones.photos import load_photos, natural_key
 from cones.subject import Subject
 
 MAX_TOKENS = 1000

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cones.errors import InputError
+from cones.textfiles import bad_line, read_json_lines
 from cones.toybox import world
 from cones.toybox.captions import plain_caption
 from cones.toybox.places import draw_place
@@ -118,13 +120,21 @@ def look_from_seed(seed: int) -> Look:
 def save_subject(photos: SubjectPhotos, folder: Path) -> None:
     """Writes PNG files and `metadata.jsonl` (file name, class, look, place, caption).
 
-    The pictures of an earlier subject in the folder, as its `metadata.jsonl` names them, go away.
+    The pictures of an earlier rendered subject in the folder, as its `metadata.jsonl` names them,
+    go away.
+
+    Raises:
+        InputError: there is a `metadata.jsonl` of another kind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = folder / "metadata.jsonl"
     if metadata.is_file():
-        for line in metadata.read_text(encoding="utf-8").splitlines():
-            (folder / Path(json.loads(line)["file_name"]).name).unlink(missing_ok=True)
+        earlier = read_json_lines(metadata)
+        for line, entry in earlier:
+            if not ("look" in entry and isinstance(entry.get("file_name"), str)):
+                raise bad_line(metadata, line, "a rendered picture", "another's photograph")
+        for _, entry in earlier:
+            (folder / Path(entry["file_name"]).name).unlink(missing_ok=True)
     lines = []
     for number, (scene, image) in enumerate(zip(photos.scenes, photos.images, strict=True)):
         name = f"{number:02d}.png"
@@ -153,7 +163,9 @@ def main() -> None:
     photos = render_subject(args.noun, look_from_seed(args.seed), args.num, args.seed)
     try:
         save_subject(photos, args.out)
-    except (OSError, ValueError, LookupError) as error:
+    except InputError as error:
+        sys.exit(str(error))
+    except (OSError, ValueError) as error:
         sys.exit(f"{args.out}: cannot be written ({error}); choose an empty or a new folder")
     print(f"{args.num} photographs of a {args.noun} in {args.out}")
 
