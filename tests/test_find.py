@@ -266,8 +266,8 @@ def test_a_token_of_several_pieces_is_refused(backbone: Backbone, subject: Subje
             {"algorithm": "guess"},
             "algorithm: expected one of mask-in-loop, rec",
         ),
-        ({"rate": 0.0}, "rate: expected a number above 0, found 0.0"),
-        ({"strength_in_loop": 3.0}, "strength_in_loop: expected more than 0, at most 2"),
+        ({"rate": 0.0}, "rate: expected more than 0, found 0.0"),
+        ({"strength_in_loop": 3.0}, "strength_in_loop: expected more than 0 and at most 2"),
     ],
 )
 def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> None:

@@ -275,14 +275,14 @@ def test_a_diverging_training_stops(backbone: Backbone) -> None:
     ("change", "message"),
     [
         ({"steps": 0}, "steps: expected at least 1, found 0"),
-        ({"batch": 0}, "batch: expected at least 1, found 0"),
-        ({"prior_batch": -1}, "prior_batch: expected at least 0, found -1"),
-        ({"prior_images": 0}, "prior_images: expected at least 1, found 0"),
-        ({"rate": 0.0}, "rate: expected a number above 0, found 0.0"),
-        ({"rate": float("nan")}, "rate: expected a number above 0, found nan"),
-        ({"prior_weight": -1.0}, "prior_weight: expected 0 or more, found -1.0"),
+        ({"batch": 0}, "batch: expected 1 to 1024, found 0"),
+        ({"prior_batch": -1}, "prior_batch: expected 0 to 1024, found -1"),
+        ({"prior_images": 0}, "prior_images: expected 1 to 10000, found 0"),
+        ({"rate": 0.0}, "rate: expected more than 0, found 0.0"),
+        ({"rate": float("nan")}, "rate: expected a finite number, more than 0, found nan"),
+        ({"prior_weight": -1.0}, "prior_weight: expected at least 0, found -1.0"),
         ({"seed": -1}, "seed: expected 0 to 1099511627776, found -1"),
-        ({"rank": 0}, "rank: expected at least 1, found 0"),
+        ({"rank": 0}, "rank: expected 1 to 1024, found 0"),
     ],
 )
 def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> None:

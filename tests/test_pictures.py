@@ -123,7 +123,7 @@ def test_long_labels_are_wrapped() -> None:
         (([],), "expected at least one picture, found none"),
         (([[]],), "expected at least one picture, found none"),
         (([[Image.new("RGB", (4, 4))]], ["a", "b"]), "expected 1 row labels or none, found 2"),
-        (([[Image.new("RGB", (4, 4))]], [], [], 0), "expected a scale above 0, found 0"),
+        (([[Image.new("RGB", (4, 4))]], [], [], 0), "scale: expected more than 0, found 0"),
     ],
 )
 def test_an_impossible_sheet_is_refused(arguments: tuple[object, ...], message: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones.errors import InputError
-from cones.selection import by_layer, check_density, top
+from cones.selection import by_layer, neuron_count, top
 
 SHAPES = {"b": (3, 4), "a": (2, 2), "c": (5, 1)}
 TOTAL = 12 + 4 + 5
@@ -43,7 +43,8 @@ def test_nan_is_never_ranked() -> None:
         top(torch.tensor([1.0, float("nan")]), 1)
 
 
-@pytest.mark.parametrize("density", [0.0, 1.0, -0.1, 5.0, float("nan")])
-def test_a_density_out_of_range_is_refused(density: float) -> None:
-    with pytest.raises(InputError, match=r"density: expected more than 0 and less than 1, found"):
-        check_density(density)
+def test_a_density_is_so_many_neurons() -> None:
+    assert neuron_count(0.25, 1000) == 250
+    assert neuron_count(0.25, 1000, subjects=2) == 500
+    with pytest.raises(InputError, match=r"is not one neuron; expected at least 0\.001"):
+        neuron_count(1e-4, 1000)

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "src" / "cones"
 # A module imports only from those above it. Enter a new module where it belongs.
 ORDER = [
     "errors",
+    "checks",
     "processes",
     "files",
     "textfiles",

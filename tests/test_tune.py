@@ -216,9 +216,9 @@ def test_a_loss_that_is_not_finite_ends_the_tuning(
     ("change", "message"),
     [
         ({"steps": 0}, "steps: expected at least 1, found 0"),
-        ({"precision": "ternary"}, "precision: expected binary, quaternary, .* found 'ternary'"),
-        ({"rate": 0.0}, "rate: expected a number above 0, found 0.0"),
-        ({"prior_weight": -1.0}, "prior_weight: expected 0 or more, found -1.0"),
+        ({"precision": "ternary"}, "precision: expected one of .*, found 'ternary'"),
+        ({"rate": 0.0}, "rate: expected more than 0, found 0.0"),
+        ({"prior_weight": -1.0}, "prior_weight: expected at least 0, found -1.0"),
         ({"seed": -1}, "seed: expected 0 to 1099511627776, found -1"),
         ({"seed": 10**13}, "seed: expected 0 to 1099511627776, found 10000000000000"),
     ],

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from cones.backbone import Backbone
+from cones.checks import MAX_SEED, check_count, check_some
 from cones.errors import InputError
 from cones.generate import generate
 from cones.layers import denoiser, projections
 from cones.neurons import ConceptNeurons
-from cones.objective import check_seed
 from cones.photos import square
 from cones.shutting import shut
 
@@ -248,13 +248,12 @@ def photo_maps(
             cross-attention or without any of that resolution, or a strength or seed out of range.
         BaseModelError: the neurons are of a model of another layout.
     """
-    if not images:
-        raise InputError("images: expected at least one, found none")
-    if not timesteps or not 0 <= min(timesteps) <= max(timesteps) < backbone.timesteps:
-        raise InputError(
-            f"timesteps: expected some of 0 to {backbone.timesteps - 1}, found {list(timesteps)}"
-        )
-    check_seed(seed)
+    images = check_some("images", images)
+    timesteps = [
+        check_count("timestep", each, 0, backbone.timesteps - 1)
+        for each in check_some("timesteps", timesteps)
+    ]
+    seed = check_count("seed", seed, 0, MAX_SEED)
     tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
     first = backbone.family.start
     latents, _ = backbone.encode_images(images)

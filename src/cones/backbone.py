@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedTokenizerBase
 
+from cones.checks import check_count, check_some
 from cones.errors import InputError
 from cones.families import Conditioning, Family, family_of
 from cones.layers import denoiser, parameters
@@ -105,6 +106,7 @@ class Backbone:
         Returns:
             Two float32 tensors `[n, channels, height, width]`, scaled as the denoiser wants them.
         """
+        images, batch = check_some("images", images), check_count("batch", batch)
         means, deviations = [], []
         with self.family.encoding_vae() as vae:
             for start in range(0, len(images), batch):

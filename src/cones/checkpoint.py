@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cones.checks import check_count
 from cones.errors import InputError
 from cones.files import atomic_path
 
@@ -33,8 +34,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         """Refuses a step size that cannot be."""
-        if self.every < 1:
-            raise InputError(f"checkpointing_steps: expected at least 1, found {self.every}")
+        check_count("checkpointing_steps", self.every)
 
     def save(self, step: int, state: Mapping[str, Tensor], identity: str) -> None:
         """Writes the state after `step` steps of the search that `identity` tells."""

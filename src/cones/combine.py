@@ -14,9 +14,10 @@ import torch
 
 from cones import loss
 from cones.backbone import Backbone
+from cones.checks import MAX_SEED, check_count
 from cones.errors import BaseModelWarning, InputError
 from cones.neurons import ConceptNeurons, distinct, weakened
-from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_seed, check_subjects
+from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
 from cones.overlap import PairOverlap, pairwise, words
 from cones.search import OnStep
 from cones.shutting import matching_weights, shut
@@ -141,7 +142,7 @@ def interference(
     Warns:
         BaseModelWarning: they are of a model of this layout with other weights.
     """
-    check_seed(seed)
+    seed = check_count("seed", seed, 0, MAX_SEED)
     tokens = [each.token for each in distinct(s for each in sets for s in each.subjects)]
     for subject in subjects:
         if subject.token not in tokens:

@@ -14,16 +14,17 @@ from torch import Tensor
 from cones import search
 from cones.backbone import Backbone
 from cones.checkpoint import Checkpoint
+from cones.checks import check_choice, check_density, check_descent, check_number
 from cones.errors import InputError
 from cones.layers import Layers, projections, shapes
 from cones.neuronfile import neurons_hash
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.objective import ClassImages, ImplantingLoss, check_descent
+from cones.neurons import MAX_STRENGTH, BaseInfo, ConceptNeurons, SubjectInfo
+from cones.objective import ClassImages, ImplantingLoss
 from cones.processes import ALONE, Processes
 from cones.recommend import DENSITIES, Choice, least_needed, line_search
 from cones.reconstruct import Matrix, reconstruct
 from cones.search import OnStep, Steps
-from cones.selection import by_layer, check_density, laid, top
+from cones.selection import by_layer, laid, neuron_count, top
 from cones.shutting import base_fingerprint, matching_weights
 from cones.subject import Subject, crowd
 
@@ -74,20 +75,17 @@ class FindConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be searched with."""
-        check_density(self.most)
-        if self.distill is None:
-            object.__setattr__(self, "distill", self.algorithm not in NAIVE)
-        if self.algorithm not in get_args(Algorithm):
-            known = ", ".join(get_args(Algorithm))
-            raise InputError(f"algorithm: expected one of {known}, found {self.algorithm!r}")
-        for name in ("steps", "batch", "prior_batch", "prior_images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if not 0 < self.strength_in_loop <= 2:
-            raise InputError(
-                f"strength_in_loop: expected more than 0, at most 2, found {self.strength_in_loop}"
-            )
-        check_descent(self.rate, self.prior_weight, self.seed)
+        check_choice("algorithm", self.algorithm, get_args(Algorithm))
+        check_choice("layers", self.layers, get_args(Layers))
+        check_descent(self)
+        vars(self).update(  # the way round `frozen`
+            density=self.density if self.density == "auto" else check_density(self.density),
+            distill=self.algorithm not in NAIVE if self.distill is None else self.distill,
+            rho=check_number("rho", self.rho, above=0),
+            strength_in_loop=check_number(
+                "strength_in_loop", self.strength_in_loop, above=0, most=MAX_STRENGTH
+            ),
+        )
 
     @property
     def most(self) -> float:
@@ -132,7 +130,7 @@ def find(
         ConesError: too many batches gave NaN or infinity, or another process has ended.
     """
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
-    check_density(config.most * max(1, len(subjects)))
+    check_density(config.most, max(1, len(subjects)))
     if start is not None:
         start = _start(backbone, start, config)
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
@@ -184,7 +182,7 @@ def _start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) -> Con
 
 def _count(objective: ImplantingLoss, density: float) -> int:
     """Neurons for all subjects together."""
-    return max(1, round(density * len(objective.subjects) * len(objective.theta)))
+    return neuron_count(density, len(objective.theta), len(objective.subjects))
 
 
 def _search(

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,17 +12,23 @@ from typing import Any, Protocol
 import torch
 
 from cones.backbone import Backbone
+from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
 from cones.errors import InputError
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
-from cones.neurons import ConceptNeurons, SubjectInfo, common_strength, distinct, weakened
+from cones.neurons import (
+    ConceptNeurons,
+    SubjectInfo,
+    check_strength,
+    common_strength,
+    distinct,
+    weakened,
+)
 from cones.pictures import MARK, Picture
 from cones.shutting import base_fingerprint, shut
 from cones.subject import crowd, names
 
 log = logging.getLogger("cones")
-
-MAX_SEED = 2**63 - 1
 
 
 class Artifact(Protocol):
@@ -106,19 +111,18 @@ def generate(
             so long that the token of a subject is cut off.
         BaseModelError: the neurons or the artifact are of a model of another layout.
     """
-    prompts, seeds = [prompts] if isinstance(prompts, str) else list(prompts), list(seeds)
+    prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
+    seeds = check_seeds(seeds)
     sets = [neurons] if isinstance(neurons, ConceptNeurons) else list(neurons or ())
-    _require("prompts", len(prompts), 1)
-    _require("seeds", len(seeds), 1)
-    _require("steps", steps, 1, backbone.timesteps)
-    _require("batch", batch, 1)
-    for seed in seeds:
-        _require("seed", seed, 0, MAX_SEED)
+    steps = check_count("steps", steps, 1, backbone.timesteps)
+    batch = check_count("batch", batch, 1, MAX_BATCH)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
     subjects = distinct(subject for each in parts for subject in each.subjects)
-    if sets and strength is None:
+    if strength is not None:
+        strength = check_strength(strength)
+    elif sets:
         strength = common_strength(sets)
         if remark := weakened(sets):
             log.warning(remark)
@@ -149,12 +153,6 @@ def generate(
                 if on_picture is not None:
                     on_picture(picture)
     return pictures
-
-
-def _require(name: str, found: int, least: int, most: float = math.inf) -> None:
-    if not least <= found <= most:
-        expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
-        raise InputError(f"{name}: expected {expected}, found {found}")
 
 
 def _remarks(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cones.arrays import checked_indices, checked_shape, checked_values, joined_values
+from cones.checks import check_number
 from cones.codec import Indices
 from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.quaternary import Values
@@ -107,14 +108,12 @@ class ConceptNeurons:
             layer: checked_indices(layer, self.indices.get(layer, none), prod(shape))
             for layer, shape in shapes.items()
         }
-        if not 0 <= self.strength <= MAX_STRENGTH:
-            raise InputError(f"strength: expected 0 to {MAX_STRENGTH:g}, found {self.strength}")
         vars(self).update(  # the way round `frozen`
             shapes=shapes,
             indices=indices,
             values=None if self.values is None else checked_values(self.values, indices),
             subjects=distinct(self.subjects),
-            strength=float(self.strength),
+            strength=check_strength(self.strength),
             info=dict(sorted(self.info.items())),
         )
 
@@ -215,6 +214,11 @@ class ConceptNeurons:
     def _identity(self) -> tuple[object, ...]:
         values = self.values and _bytes(self.values)
         return self.shapes, _bytes(self.indices), values, self.subjects, self.strength, self.base
+
+
+def check_strength(strength: object) -> float:
+    """How strongly to shut, from nothing to a flip of the sign; InputError for other numbers."""
+    return check_number("strength", strength, least=0, most=MAX_STRENGTH)
 
 
 def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:

@@ -1,6 +1,5 @@
 """The concept-implanting loss of one subject or of several, as a function of the weights alone."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +25,6 @@ PRIOR_BATCHES = 16  # different ones, for each subject
 GRAM_BATCHES = 8  # for each subject
 LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
 
-MAX_SEED = 2**40
-
 ClassImages = Mapping[str, Sequence[Image.Image]]
 
 
@@ -48,25 +45,6 @@ class LossConfig(Protocol):
     def layers(self) -> Layers: ...  # noqa: D102
     @property
     def seed(self) -> int: ...  # noqa: D102
-
-
-def check_descent(rate: float, prior_weight: float, seed: int) -> None:
-    """Refuses a rate, a weight of the prior or a seed that nothing can be searched or tuned with.
-
-    Raises:
-        InputError: one is out of range.
-    """
-    if not 0 < rate < math.inf:
-        raise InputError(f"rate: expected a number above 0, found {rate}")
-    if not 0 <= prior_weight < math.inf:
-        raise InputError(f"prior_weight: expected 0 or more, found {prior_weight}")
-    check_seed(seed)
-
-
-def check_seed(seed: int) -> None:
-    """Raises InputError for a seed of noise that is out of range."""
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed: expected 0 to {MAX_SEED}, found {seed}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from cones.checks import check_number
 from cones.errors import InputError
 from cones.files import atomic_path, writable_folder
 
@@ -157,8 +158,8 @@ def _require_sheet(
 ) -> None:
     if not columns:
         raise InputError("contact sheet: expected at least one picture, found none")
-    if scale is not None and not scale > 0:
-        raise InputError(f"contact sheet: expected a scale above 0, found {scale}")
+    if scale is not None:
+        check_number("contact sheet: scale", scale, above=0)
     for what, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if len(labels) not in (0, count):
             raise InputError(

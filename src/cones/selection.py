@@ -6,21 +6,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cones.checks import check_density
 from cones.codec import Indices
 from cones.errors import InputError
 
 
-def check_density(density: float) -> None:
-    """Refuses a density outside (0, 1).
+def neuron_count(density: float, size: int, subjects: int = 1) -> int:
+    """How many neurons a density is, for some subjects together.
+
+    Args:
+        density: share of the weights for each subject.
+        size: number of weights.
+        subjects: number of subjects.
 
     Raises:
-        InputError: as it says.
+        InputError: it is less than one neuron, or more than all weights.
     """
-    if not 0 < density < 1:
+    density = check_density(density, subjects)
+    count = round(density * subjects * size)
+    if count < 1:
         raise InputError(
-            f"density: expected more than 0 and less than 1, found {density}; 0.05 shuts 5 % of "
-            "the weights"
+            f"density: {density:g} of {size} weights is not one neuron; expected at least "
+            f"{1 / (subjects * size):.2g}"
         )
+    return count
 
 
 def top(scores: Tensor, count: int) -> Tensor:

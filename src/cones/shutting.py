@@ -13,7 +13,7 @@ from torch import nn
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.layers import denoiser, fingerprint, model_name, projections, shapes
-from cones.neurons import MAX_STRENGTH, ConceptNeurons
+from cones.neurons import ConceptNeurons, check_strength
 
 Model = TypeVar("Model")
 
@@ -56,9 +56,7 @@ def shut(
         if not neurons:
             raise InputError("no neurons to shut; give at least one set")
         neurons = reduce(or_, neurons)
-    strength = neurons.strength if strength is None else strength
-    if not 0 <= strength <= MAX_STRENGTH:
-        raise InputError(f"strength: expected 0 to {MAX_STRENGTH:g}, found {strength}")
+    strength = neurons.strength if strength is None else check_strength(strength)
     weights = matching_weights(model, neurons)
     plan = [
         (weight, *_shut_values(weight, neurons, layer, strength))

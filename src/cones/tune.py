@@ -16,11 +16,12 @@ from torch import Tensor
 
 from cones import quaternary, search
 from cones.backbone import Backbone
+from cones.checks import check_choice, check_descent
 from cones.errors import ConesError, InputError
 from cones.layers import Layers, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons
-from cones.objective import ClassImages, ImplantingLoss, check_descent, check_subjects
+from cones.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, laid, top
 from cones.shutting import matching_weights
@@ -59,14 +60,8 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be tuned with."""
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"precision: expected {', '.join(PRECISIONS)}, found {self.precision!r}"
-            )
-        for name in ("steps", "batch", "prior_batch", "prior_images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        check_descent(self.rate, self.prior_weight, self.seed)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_descent(self)
 
 
 @dataclass(frozen=True)

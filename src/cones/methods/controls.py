@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cones import loss
 from cones.backbone import Backbone
+from cones.checks import MAX_SEED, check_count, check_density
 from cones.generate import generate
 from cones.gradstats import GradientStats
 from cones.layers import Layers, model_name, parameters, projections, shapes
@@ -18,7 +19,7 @@ from cones.methods.leaves import leaves_of
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import LOSS_SCALE, check_subjects
 from cones.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
-from cones.selection import by_layer, check_density, top
+from cones.selection import by_layer, neuron_count, top
 from cones.shutting import base_fingerprint
 from cones.subject import Batch, Examples, Subject
 
@@ -40,7 +41,7 @@ def random_neurons(
     Raises:
         InputError: the density is out of range.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_count("seed", seed, 0, MAX_SEED))
 
     def scores(theta: Tensor) -> Tensor:
         return torch.rand(len(theta), generator=generator, dtype=torch.float64)
@@ -95,7 +96,7 @@ def cns_neurons(
     Raises:
         InputError: the density is out of range, or the token cannot carry a subject.
     """
-    check_density(density)
+    density, seed = check_density(density), check_count("seed", seed, 0, MAX_SEED)
     check_subjects(backbone, [subject])
     general = general_prompts(backbone, subject.class_noun, MAX_GENERAL)
     drawn = generate(backbone, general, [seed], steps=STEPS, guidance=GUIDANCE)
@@ -103,7 +104,7 @@ def cns_neurons(
         backbone, [picture.image for picture in drawn], [[text] for text in general]
     )
     scores = importance(backbone, Examples.of_subject(backbone, subject), seed, layers)
-    common = top(importance(backbone, others, seed, layers), max(1, round(density * len(scores))))
+    common = top(importance(backbone, others, seed, layers), neuron_count(density, len(scores)))
     scores[common] = -1.0  # below all others
     words = SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0])
     info = {"algorithm": "cns", "seed": str(seed)}
@@ -138,10 +139,9 @@ def _control(
     scores: Callable[[Tensor], Tensor],
     info: dict[str, str],
 ) -> ConceptNeurons:
-    check_density(density)
     weights = projections(model, layers)
     theta = torch.cat([weight.detach().float().flatten() for weight in weights.values()])
-    chosen = top(scores(theta), max(1, round(density * len(theta))))
+    chosen = top(scores(theta), neuron_count(density, len(theta)))
     return ConceptNeurons(
         shapes=shapes(weights),
         indices=by_layer(chosen, shapes(weights)),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cones.backbone import Backbone
+from cones.checks import check_count
 from cones.errors import InputError
 from cones.methods.leaves import Leaves, check_trainable, leaf
 from cones.methods.training import RivalConfig, Stops, Training
@@ -22,6 +23,7 @@ from cones.subject import Subject
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names of A and B
+MAX_RANK = 1024
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,7 @@ class LoraConfig(RivalConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with."""
         super().__post_init__()
-        if self.rank < 1:
-            raise InputError(f"rank: expected at least 1, found {self.rank}")
+        vars(self).update(rank=check_count("rank", self.rank, 1, MAX_RANK))
 
 
 defaults = LoraConfig(steps=200, rate=2e-3)

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from cones import loss
 from cones.backbone import Backbone
-from cones.errors import ConesError, InputError
+from cones.checks import check_descent
+from cones.errors import ConesError
 from cones.families import Conditioning
 from cones.methods.leaves import Leaves, check_trainable, text_states
 from cones.methods.tuned import Factors, TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
-from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_descent, check_subjects
+from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
 from cones.prior import all_class_images
 from cones.search import Figures, OnStep
 from cones.shutting import base_fingerprint
@@ -60,10 +61,7 @@ class RivalConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with."""
-        for name, least in (("steps", 1), ("batch", 1), ("prior_batch", 0), ("prior_images", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, found {getattr(self, name)}")
-        check_descent(self.rate, self.prior_weight, self.seed)
+        check_descent(self, least_prior_batch=0)
 
 
 @dataclass(frozen=True)
