@@ -36,7 +36,7 @@ from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.pretrained import load_backbone
 from cones.shutting import shut
 
-ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zwx", "mug")
+ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug")
 PROMPT = "a photo of a sks robot"
 PHOTOS = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"
 
@@ -358,7 +358,7 @@ def test_what_cannot_be_localised_is_refused(
         localise(backbone, robot, tmp_path)
     with pytest.raises(InputError, match="shows a robot, the neurons are of a mug; name the"):
         localise(backbone, some_neurons(backbone, MUG), PHOTOS)
-    with pytest.raises(InputError, match="those of one subject to localise, found sks, zwx"):
+    with pytest.raises(InputError, match="those of one subject to localise, found sks, zas"):
         localise(backbone, some_neurons(backbone, ROBOT, MUG), PHOTOS)
     with pytest.raises(InputError, match="num: expected at least 1, found 0"):
         localise(backbone, robot, PHOTOS, num=0)
@@ -389,7 +389,7 @@ def test_the_command_draws_a_figure(files: tuple[Path, Path, Path], tmp_path: Pa
     result = run("--neurons", robot, "--neurons", mug, "--prompt", prompt, "--out", out, "--json")
     assert result.exit_code == 0, result.output
     about = json.loads(result.stdout)
-    words = "a sks robot and a zwx mug in the snow"
+    words = "a sks robot and a zas mug in the snow"
     assert about == {
         "figure": str(out),
         "prompt": words,

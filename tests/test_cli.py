@@ -75,10 +75,10 @@ def of(photos: Path, noun: str = "robot") -> tuple[object, ...]:
 
 def test_find_writes_a_neuron_file(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "mug.cones.safetensors"
-    options = ("--token", "zwx", "--density", "0.02", "--seed", "3")
+    options = ("--token", "zas", "--density", "0.02", "--seed", "3")
     result = passes("find", *QUICK, *of(photos, "mug"), *options, "--out", path)
     neurons = load(path)
-    assert [(s.token, s.class_noun) for s in neurons.subjects] == [("zwx", "mug")]
+    assert [(s.token, s.class_noun) for s in neurons.subjects] == [("zas", "mug")]
     assert neurons.density == pytest.approx(0.02, abs=1e-3)
     assert json.loads(neurons.info["config"])["seed"] == 3
     assert neurons.base.name == "tiny"
@@ -258,9 +258,9 @@ def test_prompts_come_from_a_file(robot: Path, tmp_path: Path) -> None:
 
 def test_several_neuron_files_are_shut_together(robot: Path, photos: Path, tmp_path: Path) -> None:
     mug = tmp_path / "mug.cones.safetensors"
-    passes("find", *QUICK, *of(photos, "mug"), "--token", "zwx", "--out", mug)
+    passes("find", *QUICK, *of(photos, "mug"), "--token", "zas", "--out", mug)
     pictures = drawn("--neurons", robot, "--neurons", mug, "--out", tmp_path / "out")
-    assert pictures[0]["prompt"] == "a photo of a sks robot and a zwx mug"
+    assert pictures[0]["prompt"] == "a photo of a sks robot and a zas mug"
     assert pictures[0]["neurons"] == f"{file_hash(robot)} {file_hash(mug)}"
 
 

@@ -25,7 +25,7 @@ from cones.pretrained import load_backbone
 from cones.shutting import shut
 from cones.subject import Subject
 
-TOKENS = ("sks", "zwx", "ohwx", "vkt", "qvz")
+TOKENS = ("sks", "zas", "hta", "uer", "ucn")
 CROWD = "5 subjects at once: up to 4 are known to work; some may be lost or mixed"
 
 
@@ -60,11 +60,11 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_the_union_does_not_depend_on_the_order(backbone: Backbone) -> None:
     a, b, c = (
-        drawn(backbone, *each) for each in (("sks", "robot"), ("zwx", "mug"), ("vkt", "car"))
+        drawn(backbone, *each) for each in (("sks", "robot"), ("zas", "mug"), ("uer", "car"))
     )
     union = combine([a, b, c])
     assert union == combine([c, b, a]) == a | (b | c)
-    assert [each.token for each in union.subjects] == ["sks", "vkt", "zwx"]
+    assert [each.token for each in union.subjects] == ["sks", "uer", "zas"]
     assert combine([a]) == a
 
 
@@ -75,7 +75,7 @@ def test_a_token_of_two_subjects_is_refused_also_of_one_noun(backbone: Backbone)
         r"another --token: neurons answer only to the word that they were found with$"
     )
     with pytest.raises(InputError, match=line):
-        combine([robot, robot - drawn(backbone, "zwx", "mug")])
+        combine([robot, robot - drawn(backbone, "zas", "mug")])
     with pytest.raises(InputError, match=line):
         generate(backbone, "a sks robot", neurons=[robot, robot], steps=1)
 
@@ -86,7 +86,7 @@ def test_no_sets_are_refused() -> None:
 
 
 def test_subjects_of_different_models_are_refused_or_warned_of(backbone: Backbone) -> None:
-    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug")
+    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug")
     other = ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=mug.subjects)
     with pytest.raises(BaseModelError, match="the neurons are of different base models"):
         combine([robot, other])
@@ -114,11 +114,11 @@ def test_what_is_shut_less_beside_tuned_values_is_warned_of(
     backbone: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
     robot = replace(drawn(backbone, "sks", "robot"), strength=1.5)
-    mug = drawn(backbone, "zwx", "mug")
+    mug = drawn(backbone, "zas", "mug")
     mug = replace(mug, values={k: np.full(len(i), 0.1) for k, i in mug.indices.items()})
     with caplog.at_level(logging.WARNING, "cones"):
         combine([robot, mug])
-        prompt = "a sks robot and a zwx mug"
+        prompt = "a sks robot and a zas mug"
         (picture,) = generate(backbone, prompt, neurons=[robot, mug], steps=1)
     line = weakened([robot, mug])
     assert line is not None and told(caplog) == [line, line]
@@ -135,7 +135,7 @@ def test_what_is_shut_less_beside_tuned_values_is_warned_of(
 
 
 def test_without_photographs_there_is_the_overlap(backbone: Backbone) -> None:
-    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug")
+    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug")
     report = interference(None, [robot, mug])
     (pair,) = report.pairs
     assert pair.shared == robot.overlap(mug).shared
@@ -146,7 +146,7 @@ def test_losses_are_those_of_the_search_on_held_out_noise(backbone: Backbone) ->
     subject = photographed("sks", "robot")
     config = FindConfig(batch=8, prior_batch=1, prior_images=1, layers="text")
     objective = ImplantingLoss.of(backbone, [subject], config, {"robot": subject.images[:1]})
-    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug")
+    robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug")
     (kept,) = interference(backbone, [robot, mug], [subject]).kept
     shut = torch.cat([torch.from_numpy(mask).flatten() for mask in _in_order(robot, objective)])
     for weights, loss in (
@@ -165,14 +165,14 @@ def test_each_keeps_all_beside_an_empty_set_and_the_model_stays_as_it_was(
     backbone: Backbone,
 ) -> None:
     before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
-    robot, none = drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug", 0)
-    subjects = [photographed("sks", "robot"), photographed("zwx", "mug")]
+    robot, none = drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug", 0)
+    subjects = [photographed("sks", "robot"), photographed("zas", "mug")]
     steps: list[tuple[str, int, int]] = []
     report = interference(
         backbone, [robot, none], subjects, on_step=lambda *each: steps.append(each[:3])
     )
     first, second = report.kept
-    assert (first.phrase, second.phrase) == ("sks robot", "zwx mug")
+    assert (first.phrase, second.phrase) == ("sks robot", "zas mug")
     assert first.alone == first.union != first.base
     assert second.alone == second.base and second.share is None
     assert steps == [("measure", 1, 2), ("measure", 2, 2)]
@@ -186,34 +186,34 @@ def test_the_set_that_spoils_a_subject_is_named(backbone: Backbone) -> None:
     subject = photographed("sks", "robot")
     quick = FindConfig(density=0.03, steps=10, batch=4, prior_batch=1, prior_images=1)
     robot = find(backbone, subject, quick, {"robot": subject.images})
-    mug, car = drawn(backbone, "zwx", "mug", 0.001), drawn(backbone, "vkt", "car")
+    mug, car = drawn(backbone, "zas", "mug", 0.001), drawn(backbone, "uer", "car")
     far = {layer: np.full(len(index), 9, np.float32) for layer, index in car.indices.items()}
     (kept,) = interference(backbone, [mug, robot, replace(car, values=far)], [subject]).kept
-    assert kept.alone < kept.union and kept.lost and kept.clash == "vkt car"
+    assert kept.alone < kept.union and kept.lost and kept.clash == "uer car"
 
 
 def test_the_kept_share_and_what_is_said_of_it() -> None:
     fine = Kept("sks robot", base=1.0, alone=0.5, union=0.7)
-    poor = Kept("zwx mug", base=1.0, alone=0.5, union=0.9, clash="sks robot")
-    idle = Kept("vkt car", base=1.0, alone=1.0, union=0.9)
+    poor = Kept("zas mug", base=1.0, alone=0.5, union=0.9, clash="sks robot")
+    idle = Kept("uer car", base=1.0, alone=1.0, union=0.9)
     assert fine.share == pytest.approx(0.6) and not fine.lost
     assert poor.share == pytest.approx(0.2) and poor.lost
     assert idle.share is None and not idle.lost
     for union in (1.5, float("nan")):
-        (line,) = Interference((), (Kept("zwx mug", 1.0, 0.5, union, "sks robot"),)).remarks()
-        assert line.startswith("'zwx mug' keeps 0% of")
+        (line,) = Interference((), (Kept("zas mug", 1.0, 0.5, union, "sks robot"),)).remarks()
+        assert line.startswith("'zas mug' keeps 0% of")
     assert Interference((), (fine, poor, idle)).remarks() == [
-        "'zwx mug' keeps 20% of what its own neurons gain and clashes most with 'sks robot'; "
+        "'zas mug' keeps 20% of what its own neurons gain and clashes most with 'sks robot'; "
         "search them together with cones find, --images, --class_noun and --token once for each",
-        "'vkt car': its own neurons do not lower its loss; find them again, or give its own "
+        "'uer car': its own neurons do not lower its loss; find them again, or give its own "
         "photographs",
     ]
 
 
 def test_photographs_without_neurons_or_model_are_refused(backbone: Backbone) -> None:
-    sets = [drawn(backbone, "sks", "robot"), drawn(backbone, "zwx", "mug")]
-    with pytest.raises(InputError, match="'vkt': no neurons are of it; expected one of sks, zwx"):
-        interference(backbone, sets, [photographed("vkt", "car")])
+    sets = [drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug")]
+    with pytest.raises(InputError, match="'uer': no neurons are of it; expected one of sks, zas"):
+        interference(backbone, sets, [photographed("uer", "car")])
     with pytest.raises(InputError, match="backbone: photographs need a model to measure with"):
         interference(None, sets, [photographed("sks", "robot")])
     with pytest.raises(InputError, match="seed: expected 0 to 1099511627776, found 1099511627777"):
@@ -238,7 +238,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def files(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("found")
     paths = folder / "robot.cones.safetensors", folder / "mug.cones.safetensors"
-    for path, named in zip(paths, (("sks", "robot"), ("zwx", "mug")), strict=True):
+    for path, named in zip(paths, (("sks", "robot"), ("zas", "mug")), strict=True):
         drawn(backbone, *named, 0.05).save(path)
     return paths
 
@@ -247,7 +247,7 @@ def both(photos: tuple[Path, Path]) -> tuple[object, ...]:
     robot, mug = photos
     return (
         "--images", robot, "--class_noun", "robot", "--token", "sks",
-        "--images", mug, "--class_noun", "mug", "--token", "zwx",
+        "--images", mug, "--class_noun", "mug", "--token", "zas",
     )  # fmt: skip
 
 
@@ -255,8 +255,8 @@ def test_find_searches_several_subjects_together(
     photos: tuple[Path, Path], files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     result = passes("find", *QUICK, *both(photos), "--out", tmp_path)
-    joint = load(tmp_path / "sks-zwx.cones.safetensors")
-    assert [(s.token, s.class_noun) for s in joint.subjects] == [("sks", "robot"), ("zwx", "mug")]
+    joint = load(tmp_path / "sks-zas.cones.safetensors")
+    assert [(s.token, s.class_noun) for s in joint.subjects] == [("sks", "robot"), ("zas", "mug")]
     assert joint.density == pytest.approx(2 * FindConfig().density, abs=1e-3)
     assert "loss on the subjects" in result.stdout
     begun = tmp_path / "begun.cones.safetensors"
@@ -269,9 +269,9 @@ def test_find_searches_several_subjects_together(
     ("options", "message"),
     [
         ((), "2 --images, 1 --class_noun, 1 --token: give one of each for each subject"),
-        (("--token", "zwx", "--token", "vkt"), "2 --images, 1 --class_noun, 2 --token: "),
+        (("--token", "zas", "--token", "uer"), "2 --images, 1 --class_noun, 2 --token: "),
         (
-            ("--class_noun", "mug", "--token", "sks", "--token", "zwx", "--class_data_dir", "x"),
+            ("--class_noun", "mug", "--token", "sks", "--token", "zas", "--class_data_dir", "x"),
             "2 --images, 2 --class_noun, 2 --token, 1 --class_data_dir: ",
         ),
     ],
@@ -294,10 +294,10 @@ def test_combine_unites_and_tells_the_overlap(files: tuple[Path, Path], tmp_path
     assert union == load(files[0]) | load(files[1])
     words = " ".join(result.stdout.split())
     for part in (
-        "pair shared by chance ratio z sks robot, zwx mug",
+        "pair shared by chance ratio z sks robot, zas mug",
         f"{len(union):,} neurons",
         f"{path}: {path.stat().st_size:,} bytes",
-        "to see what each keeps, give the photographs: --images for each of sks robot, zwx mug",
+        "to see what each keeps, give the photographs: --images for each of sks robot, zas mug",
     ):
         assert part in words
 
@@ -311,8 +311,8 @@ def test_combine_measures_what_each_keeps(
     assert "held-out loss nothing shut own neurons all neurons kept" in words
     result = passes(*given, *options, "--json")
     about = json.loads(result.stdout)
-    assert about["file"] == str(tmp_path / "sks-zwx.cones.safetensors")
-    assert [each["phrase"] for each in about["kept"]] == ["sks robot", "zwx mug"]
+    assert about["file"] == str(tmp_path / "sks-zas.cones.safetensors")
+    assert [each["phrase"] for each in about["kept"]] == ["sks robot", "zas mug"]
     assert len(about["pairs"]) == 1
     warned = [line for line in result.stderr.splitlines() if line.startswith("cones: warning: ")]
     assert [line.removeprefix("cones: warning: ") for line in warned] == about["remarks"]
@@ -335,13 +335,13 @@ def test_combine_refuses_what_does_not_fit(
     out = ("--out", tmp_path / "out", "--model", tiny_folder())
     three = [word for folder in (*photos, photos[0]) for word in ("--images", folder)]
     assert misused("combine", *files, *out, *three) == (
-        "Error: Invalid value: expected an --images for each of sks robot, zwx mug, in this order, "
+        "Error: Invalid value: expected an --images for each of sks robot, zas mug, in this order, "
         "found 3"
     )
     gone = ("--images", photos[0], "--images", tmp_path / "gone")
     assert "does not exist; give the folder" in fails("combine", *files, *out, *gone)
     assert fails("combine", files[0], files[0], *out).startswith("token 'sks': stands for two")
     strange = tmp_path / "strange.cones.safetensors"
-    ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=(SubjectInfo("vkt", "car"),)).save(strange)
+    ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=(SubjectInfo("uer", "car"),)).save(strange)
     assert "the neurons are of different base models" in fails("combine", *files, strange, *out)
     assert not list((tmp_path / "out").glob("*"))

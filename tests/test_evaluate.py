@@ -281,7 +281,7 @@ def test_photographs_without_a_look_have_no_ceiling(backbone: Backbone, photos: 
 
 def test_only_one_subject_can_be_evaluated(backbone: Backbone, photos: Path) -> None:
     one = random_neurons(backbone, SUBJECT, 0.1, seed=0)
-    two = one | random_neurons(backbone, SubjectInfo("zwx", "mug"), 0.1, seed=1)
+    two = one | random_neurons(backbone, SubjectInfo("zas", "mug"), 0.1, seed=1)
     for neurons in (two, replace(one, subjects=())):
         with pytest.raises(InputError, match="one subject"):
             evaluate(backbone, neurons, photos, protocol=QUICK)
@@ -307,7 +307,7 @@ def test_nothing_to_draw_or_to_compare_with_is_refused(backbone: Backbone, photo
         evaluate(backbone, neurons, photos, ["a photo of " * 20 + "a {}"], protocol=QUICK)
 
 
-TWO = (SubjectInfo("sks", "robot"), SubjectInfo("zwx", "mug"))
+TWO = (SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug"))
 
 
 def test_an_other_thing_is_no_subject() -> None:
@@ -321,7 +321,7 @@ def test_several_subjects_are_named_together_and_rendered_together(
     save_subject(render_subject("mug", look_from_seed(4), 2, 4), tmp_path / "mug")
     prompts = ["a photo of a {} in the snow", "there is a {other} and a {}"]
     trial = Trial(backbone, TWO, [photos, tmp_path / "mug"], prompts, range(2), QUICK)
-    assert trial.named[0] == "a photo of a sks robot and a zwx mug in the snow"
+    assert trial.named[0] == "a photo of a sks robot and a zas mug in the snow"
     assert trial.plain[1] == "there is a car and a robot and a mug"
     assert trial.renders is not None and len(trial.renders) == 4
     looks = [("robot", look_from_seed(3)), ("mug", look_from_seed(4))]

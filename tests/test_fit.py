@@ -78,17 +78,17 @@ def test_the_table_says_what_to_do_next(photos: Path, tmp_path: Path) -> None:
 
 
 def test_several_subjects_and_settings(photos: Path, tmp_path: Path) -> None:
-    second = ("--images", photos, "--class_noun", "mug", "--token", "zwx")
+    second = ("--images", photos, "--class_noun", "mug", "--token", "zas")
     settings = ("--rate", "0.01", "--seed", 3, "--rank", 2)
     passes(
         "fit", "--method", "lora", *QUICK, *of(photos), "--token", "sks", *second, *settings,
         "--out", tmp_path,
     )  # fmt: skip
-    artifact = load_artifact(tmp_path / "sks-zwx.lora.safetensors")
+    artifact = load_artifact(tmp_path / "sks-zas.lora.safetensors")
     assert isinstance(artifact, TunedWeights)
     assert [(s.token, s.class_noun) for s in artifact.subjects] == [
         ("sks", "robot"),
-        ("zwx", "mug"),
+        ("zas", "mug"),
     ]
     config = json.loads(artifact.info["config"])
     assert (config["rate"], config["seed"], config["rank"], config["steps"]) == (0.01, 3, 2, 2)
@@ -107,7 +107,7 @@ def test_an_artifact_is_drawn_with_neurons_on_top(
     photos: Path, dreambooth: Path, tmp_path: Path
 ) -> None:
     neurons = tmp_path / "mug.cones.safetensors"
-    mug = ("--images", photos, "--class_noun", "mug", "--token", "zwx", "--model", tiny_folder())
+    mug = ("--images", photos, "--class_noun", "mug", "--token", "zas", "--model", tiny_folder())
     passes("fit", "--method", "cones", *QUICK, *mug, "--out", neurons)
     draw = ("generate", "--model", tiny_folder(), "--steps", 2, "--json", "--out", tmp_path)
     both = passes(*draw, "--neurons", neurons, "--neurons", dreambooth)

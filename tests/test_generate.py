@@ -20,7 +20,7 @@ from cones.shutting import shut
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
 NAME = "UNet2DConditionModel"  # of a pipeline that was not loaded from anywhere
-NOUNS = (("zwx", "mug"), ("vkt", "car"))
+NOUNS = (("zas", "mug"), ("uer", "car"))
 AND_MUGS = " and a mug" * 10
 
 
@@ -129,8 +129,8 @@ def test_provenance_names_the_base_model_also_while_something_is_shut(
 
 
 def test_several_sets_are_united(backbone: Backbone, robot: ConceptNeurons) -> None:
-    mug = replace(robot, subjects=(SubjectInfo("zwx", "mug"),), strength=1.0)
-    prompt = "a sks robot and a zwx mug"
+    mug = replace(robot, subjects=(SubjectInfo("zas", "mug"),), strength=1.0)
+    prompt = "a sks robot and a zas mug"
     several = draw(backbone, prompt, neurons=[robot, mug])[0]
     assert difference(several, draw(backbone, prompt, neurons=robot | mug)[0]) == 0
     assert len(several.provenance["neurons"].split()) == 2
@@ -181,9 +181,9 @@ def test_a_subject_that_a_prompt_leaves_out_is_named(
 ) -> None:
     mug, car = (replace(robot, subjects=(SubjectInfo(*each),)) for each in NOUNS)
     with caplog.at_level(logging.WARNING, "cones"):
-        draw(backbone, "a sks robot and a zwx mug", neurons=[robot, mug, car], steps=1)
+        draw(backbone, "a sks robot and a zas mug", neurons=[robot, mug, car], steps=1)
     assert [each.getMessage() for each in caplog.records if each.name == "cones"] == [
-        "prompt 'a sks robot and a zwx mug': does not name 'vkt car'; say so, or leave the neurons "
+        "prompt 'a sks robot and a zas mug': does not name 'uer car'; say so, or leave the neurons "
         "out"
     ]
 

@@ -77,13 +77,13 @@ def test_each_subject_is_found_as_it_would_be_alone(
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules[draw_class_images.__module__], "draw_class_images", counting)
-        told = found(tree, out, "--token", "sks", "--token", "zwx")
+        told = found(tree, out, "--token", "sks", "--token", "zas")
     assert (told["found"], told["there"], told["failed"]) == (3, 0, 0)
     assert drawn == ["robot", "mug"]
     files = {path.name: load(path) for path in out.iterdir()}
     assert {name: files[name].subjects[0].phrase for name in files} == {
         "robot-1.cones.safetensors": "sks robot",
-        "toys-mug-1.cones.safetensors": "zwx mug",
+        "toys-mug-1.cones.safetensors": "zas mug",
         "toys-robot-2.cones.safetensors": "sks robot",
     }
     alone = tmp_path / "alone.cones.safetensors"
@@ -129,8 +129,8 @@ def test_the_file_of_another_search_is_not_overwritten(tree: Path, out: Path) ->
     result = cones("find", *fast(), "--steps", 3, "--subjects_from", tree, "--out", out)
     assert result.stderr.count("(steps: expected 3, found 2)") == 2
     assert "0 found, 0 were there, 3 failed" in result.stdout
-    result = cones("find", *fast(), "--token", "zwx", "--subjects_from", tree, "--out", out)
-    assert result.stderr.count("(token: expected zwx, found sks)") == 3
+    result = cones("find", *fast(), "--token", "zas", "--subjects_from", tree, "--out", out)
+    assert result.stderr.count("(token: expected zas, found sks)") == 3
     path.write_text("{}")
     line = refused(cones("find", *fast(), "--subjects_from", tree, "--out", out))
     assert "expected a whole safetensors file" in line
@@ -220,14 +220,14 @@ def test_options_of_one_subject_are_refused(options: tuple[str, ...], message: s
 def test_kohyas_folders_bring_their_tokens(
     tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tree / "robot-1").rename(tree / "10_zwx robot")
+    (tree / "robot-1").rename(tree / "10_hta robot")
     found = tasks(tree, ["sks", "ohwx"])
     assert [(task.name, task.token) for task in found] == [
-        ("10_zwx robot", "zwx"),
+        ("10_hta robot", "hta"),
         ("toys-mug-1", "ohwx"),
         ("toys-robot-2", "sks"),
     ]
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith(
-        f"{tree / '10_zwx robot'}: is named as kohya's folders are: its token is"
+        f"{tree / '10_hta robot'}: is named as kohya's folders are: its token is"
     )

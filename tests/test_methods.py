@@ -46,7 +46,7 @@ def photos(seed: int) -> tuple[Image.Image, ...]:
 
 
 ROBOT = Subject(photos(0), "robot", "sks")
-MUG = Subject(photos(1), "mug", "zwx")
+MUG = Subject(photos(1), "mug", "zas")
 CLASS = {"robot": photos(2), "mug": photos(3)}
 
 
@@ -134,7 +134,7 @@ def test_textual_inversion_changes_only_the_rows_of_its_tokens(backbone: Backbon
     before = table.clone()
     with artifact.applied(backbone):
         rows = (table != before).any(1).nonzero().flatten().tolist()
-    assert rows == sorted(backbone.token_ids("sks") + backbone.token_ids("zwx"))
+    assert rows == sorted(backbone.token_ids("sks") + backbone.token_ids("zas"))
 
 
 @pytest.mark.parametrize("rival", RIVALS)
@@ -146,7 +146,7 @@ def test_one_seed_gives_one_file(backbone: Backbone, rival: ModuleType) -> None:
 @pytest.mark.parametrize("rival", RIVALS)
 def test_several_subjects_are_fitted_together(backbone: Backbone, rival: ModuleType) -> None:
     artifact = fit(rival, backbone, MUG, ROBOT, steps=1)
-    assert [subject.token for subject in artifact.subjects] == ["sks", "zwx"]
+    assert [subject.token for subject in artifact.subjects] == ["sks", "zas"]
     training = Training(backbone, [MUG, ROBOT], quick(rival), CLASS)
     latents = training._batch(Leaves(), 0).latents  # three of each subject, then of each class
     assert len(latents) == 6 + (0 if rival is textual_inversion else 8)

@@ -243,7 +243,7 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
 
 
 def test_pictures_are_drawn_with_an_artifact(backbone: Backbone, artifact: TunedWeights) -> None:
-    neurons = random_neurons(backbone, SubjectInfo("zwx", "mug"), 0.3, seed=0)
+    neurons = random_neurons(backbone, SubjectInfo("zas", "mug"), 0.3, seed=0)
     settings = {"steps": 2, "seeds": [1]}
 
     def drawn(**more: object) -> tuple[bytes, dict[str, str]]:

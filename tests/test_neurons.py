@@ -14,7 +14,7 @@ from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo, weakened
 
 SHAPES = {"k": (3, 4), "v": (2, 5)}
-ROBOT, MUG = SubjectInfo("sks", "robot", "a sks robot"), SubjectInfo("zwx", "mug", "a zwx mug")
+ROBOT, MUG = SubjectInfo("sks", "robot", "a sks robot"), SubjectInfo("zas", "mug", "a zas mug")
 
 
 def make(k: Any = (), v: Any = (), **more: Any) -> ConceptNeurons:

@@ -21,7 +21,7 @@ from cones.overlap import compared_with_joint, grouped, pairwise
 KEY, VALUE = "down_blocks.0.attn2.to_k", "mid_block.attn2.to_v"
 SHAPES = {KEY: (3, 4), VALUE: (2, 5)}
 LARGE = {KEY: (40, 50), "down_blocks.0.attn2.to_v": (40, 50), VALUE: (30, 20)}
-ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zwx", "mug")
+ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug")
 
 
 def make(key: Any = (), value: Any = (), *subjects: SubjectInfo) -> ConceptNeurons:
@@ -93,10 +93,10 @@ def test_every_pair_is_named_by_its_subjects() -> None:
     sets = [make([1], [], ROBOT), make([2], [], MUG), make([1, 2], [], MUG, ROBOT), make()]
     pairs = pairwise(sets)
     assert [(pair.first, pair.second) for pair in pairs][:4] == [
-        ("sks robot", "zwx mug"),
-        ("sks robot", "sks robot and zwx mug"),
+        ("sks robot", "zas mug"),
+        ("sks robot", "sks robot and zas mug"),
         ("sks robot", "neurons"),
-        ("zwx mug", "sks robot and zwx mug"),
+        ("zas mug", "sks robot and zas mug"),
     ]
     assert [pair.shared for pair in pairs] == [0, 1, 0, 1, 0, 0]
     assert pairs[2].ratio is None and pairs[2].z is None and pairs[2].jaccard == 0
@@ -147,7 +147,7 @@ def test_the_command_prints_and_draws(files: tuple[Path, Path, Path], tmp_path: 
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[0] == "shared by chance over chance z jaccard"
-    assert lines[1].startswith("sks robot | zwx mug 3 1.6 1.84 ")
+    assert lines[1].startswith("sks robot | zas mug 3 1.6 1.84 ")
     assert lines[2].startswith("union | joint 2 ")
     assert lines[3] == (
         "of the joint search's neurons 66.7% are in the union (by chance 43.3%), of the union's "
@@ -165,7 +165,7 @@ def test_the_command_tells_machines_every_layer(
     about = json.loads(run(*files[:2], "--out", figure, "--json").stdout)
     assert about["figure"] == str(figure) and figure.is_file()
     (pair,) = about["pairs"]
-    assert (pair["first"], pair["second"], pair["shared"]) == ("sks robot", "zwx mug", 3)
+    assert (pair["first"], pair["second"], pair["shared"]) == ("sks robot", "zas mug", 3)
     assert {layer: told["shared"] for layer, told in pair["layers"].items()} == {KEY: 2, VALUE: 1}
     assert pair["expected"] == pytest.approx(4 * 4 / 12 + 3 * 1 / 10)
     assert list(about["groups"]) == ["down_blocks.0", "mid_block"] and about["joint"] is None

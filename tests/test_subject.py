@@ -55,9 +55,9 @@ def test_a_subject_is_read_from_a_folder(tmp_path: Path) -> None:
     for k, image in enumerate(subject(2).images):
         image.save(tmp_path / f"{k}.png")
     (tmp_path / "broken.png").write_text("no image")
-    read = Subject.from_folder(tmp_path, "robot", "zwx")
+    read = Subject.from_folder(tmp_path, "robot", "zas")
     assert [image.tobytes() for image in read.images] == [i.tobytes() for i in subject(2).images]
-    assert read.phrase == "zwx robot"
+    assert read.phrase == "zas robot"
     assert len(read.notes) == 1 and "broken.png was skipped" in read.notes[0]
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_vocabulary import clip_tokenizer
 from PIL import Image
+from transformers import AutoTokenizer
 
 from cones.errors import InputError
+from cones.toybox import weights
 from cones.toybox.captions import FILLERS, RARE_TOKENS, WORDS, caption, full_caption
 from cones.toybox.render import look_from_seed, render, render_subject, save_subject
 from cones.toybox.samples import FIRST_SEEDS, PHOTOGRAPHS, SUBJECTS, write_samples
@@ -142,6 +145,22 @@ def test_every_word_is_one_token(tmp_path: Path) -> None:
     assert len(tokenizer("zebra", add_special_tokens=False).input_ids) > 1
     rng = np.random.default_rng(0)
     assert max(len(tokenizer(caption(scene, rng)).input_ids) for scene in scenes(300)) <= MAX_LENGTH
+
+
+@pytest.mark.parametrize("part", ["pipeline/tokenizer", "clip"])
+def test_every_word_is_one_token_of_the_committed_models(part: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(weights(part))
+    ids = [tokenizer(word, add_special_tokens=False).input_ids for word in WORDS]
+    assert all(len(found) == 1 for found in ids)
+    assert len({found[0] for found in ids}) == len(WORDS)
+
+
+def test_rare_words_are_single_tokens_of_stable_diffusion_too() -> None:
+    tokenizer = clip_tokenizer()
+    assert tokenizer("a photo of a sks robot").input_ids[:4] == [49406, 320, 1125, 539]
+    ids = [tokenizer(word, add_special_tokens=False).input_ids for word in RARE_TOKENS]
+    assert all(len(found) == 1 for found in ids)
+    assert min(ids) > [40000]  # late merges: words that hardly any caption has
 
 
 def test_photographs_of_a_subject_vary_in_place() -> None:

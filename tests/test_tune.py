@@ -36,7 +36,7 @@ def backbone() -> Backbone:
 def subjects() -> list[Subject]:
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(4)]
-    return [Subject(tuple(images[:2]), "robot", "sks"), Subject(tuple(images[2:]), "mug", "zwx")]
+    return [Subject(tuple(images[:2]), "robot", "sks"), Subject(tuple(images[2:]), "mug", "zas")]
 
 
 def random_neurons(backbone: Backbone, *subjects: Subject, layers: str = "text") -> ConceptNeurons:
@@ -103,9 +103,9 @@ def test_the_report_is_of_each_subject_with_what_the_file_recommends(
     weights = objective.theta.clone()
     for layer, view in objective.named(weights).items():
         view.view(-1)[torch.tensor(both.indices[layer])] *= 1 - 1.25
-    for number, token in enumerate(("sks", "zwx")):
+    for number, token in enumerate(("sks", "zas")):
         assert report["before"][token] == objective.held_out(weights, number)
-    assert report["after"].keys() == {"sks", "zwx"}
+    assert report["after"].keys() == {"sks", "zas"}
 
 
 @pytest.mark.parametrize("precision", VALUED)
@@ -190,9 +190,9 @@ def test_other_subjects_are_refused(
     backbone: Backbone, subjects: list[Subject], both: ConceptNeurons
 ) -> None:
     robot = random_neurons(backbone, subjects[0])
-    with pytest.raises(InputError, match="expected 'zwx mug', which is of the neurons, found 'sk"):
+    with pytest.raises(InputError, match="expected 'zas mug', which is of the neurons, found 'sk"):
         tune(backbone, both, subjects[0], QUICK)
-    with pytest.raises(InputError, match=r"'zwx mug' is not of the neurons \(sks robot\); find"):
+    with pytest.raises(InputError, match=r"'zas mug' is not of the neurons \(sks robot\); find"):
         tune(backbone, robot, subjects, QUICK)
     with pytest.raises(InputError, match="expected 'sks robot', which is of the neurons"):
         tune(backbone, robot, replace(subjects[1], token="sks"), QUICK)

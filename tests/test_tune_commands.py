@@ -27,7 +27,7 @@ from cones.pretrained import load_backbone
 from cones.subject import Subject
 from cones.tune import PRECISIONS, TuneConfig
 
-NAMED = (SubjectInfo("sks", "robot"), SubjectInfo("zwx", "mug"))
+NAMED = (SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug"))
 
 
 class Colours:
@@ -77,7 +77,7 @@ def test_tune_unites_and_tunes(files: list[str], tmp_path: Path) -> None:
     words = " ".join(result.stdout.split())
     binary = nbytes(replace(tuned, values=None))
     assert f"{out}: {out.stat().st_size:,} bytes, {binary:,} without values" in words
-    assert "sks robot: loss on the subject" in words and "zwx mug: loss on the rest" in words
+    assert "sks robot: loss on the subject" in words and "zas mug: loss on the rest" in words
 
 
 def test_tune_prints_json(files: list[str], tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_tune_prints_json(files: list[str], tmp_path: Path) -> None:
 
 def test_a_folder_gets_a_file_by_name(files: list[str], tmp_path: Path) -> None:
     result = cones("tune", *files, "--json", "--output_dir", tmp_path)
-    path = tmp_path / "sks-zwx-tuned.cones.safetensors"
+    path = tmp_path / "sks-zas-tuned.cones.safetensors"
     assert json.loads(result.stdout)["file"] == str(path) and path.exists()
 
 
@@ -103,7 +103,7 @@ def test_a_folder_gets_a_file_by_name(files: list[str], tmp_path: Path) -> None:
         (
             ["--images", "more"],
             2,
-            "expected an --images for each of sks robot, zwx mug, in this order, found 3",
+            "expected an --images for each of sks robot, zas mug, in this order, found 3",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tiny import tiny_clip, tiny_flux, tiny_kl, tiny_pixart, tiny_sd3, toybox_tokenizer
 
-WORDS = "a photo picture image of the sks zwx ohwx robot mug dog in on snow beach at night"
+WORDS = "a photo picture image of the sks ohwx hta robot mug dog in on snow beach at night"
 
 
 def tiny_t5() -> Any:

@@ -280,7 +280,7 @@ def _over(shapes: Mapping[str, tuple[int, int]], neurons: ConceptNeurons) -> Con
 
 
 def together(names: Iterable[str]) -> str:
-    """How prompts name several subjects at once: "sks robot and a zwx mug" for "a {}"."""
+    """How prompts name several subjects at once: "sks robot and a ohwx mug" for "a {}"."""
     return " and a ".join(names)
 
 

@@ -111,7 +111,7 @@ def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
 
 
 def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str]:
-    """The prompts with the subjects' words for `{}`: "a sks robot and a zwx mug" for "a {}"."""
+    """The prompts with the subjects' words for `{}`: "a sks robot and a ohwx mug" for "a {}"."""
     from cones.neurons import together
 
     words = together(subject.phrase for each in artifacts for subject in each.subjects)

@@ -75,7 +75,7 @@ def compare_precisions(
         backbone: the base model.
         neurons: of one subject or of several; see `cones.tune.tune`, for the errors too.
         subjects: photographs of exactly these.
-        prompts: templates, `{}` for all subjects ("sks robot and a zwx mug"), `{other}` for a
+        prompts: templates, `{}` for all subjects ("sks robot and a ohwx mug"), `{other}` for a
             further thing.
         seeds: of the pictures of each prompt.
         config: how to tune; its precision does not matter.

@@ -14,8 +14,8 @@ from cones.evaluate.features import ClipFeatures, Features
 from cones.toybox import weights
 from cones.toybox.world import CLASSES
 
-# `{}` is the subject ("sks robot") or all of them ("sks robot and a zwx mug"), `{other}` a thing of
-# another class. The first eight name every place of the toybox once.
+# `{}` is the subject ("sks robot") or all of them ("sks robot and a ohwx mug"), `{other}` a thing
+# of another class. The first eight name every place of the toybox once.
 PROMPTS = (
     "a photo of a {} on the beach",
     "a {} in the snow",

@@ -20,10 +20,11 @@ from cones.toybox.world import (
     Thing,
 )
 
-# One token each in the tokenizer, and in no caption: free to become the name of a subject.
+# One token each in the tokenizer, in that of Stable Diffusion too, and in no caption: free to
+# become the name of a subject.
 RARE_TOKENS = (
-    "sks", "zwx", "ohwx", "qvz", "xjy", "vkt", "wuq", "jbx",
-    "pfz", "ktq", "mzv", "gqx", "zyd", "hxv", "bjq", "rwz",
+    "sks", "ohwx", "hta", "ucn", "icz", "uer", "ddu", "eha",
+    "iru", "kly", "ecr", "waj", "ylor", "elot", "zas", "ija",
 )  # fmt: skip
 FILLERS = ("nice", "lovely", "old", "new", "little", "pretty", "famous", "favourite")
 OPENINGS = ("a photo of", "a picture of", "a drawing of", "an image of", "")

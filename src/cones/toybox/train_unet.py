@@ -79,7 +79,7 @@ def stranger_ids(tokenizer: CLIPTokenizer) -> tuple[Tensor, Tensor]:
 def put_strangers(
     ids: Tensor, fillers: Tensor, strangers: Tensor, share: float, generator: torch.Generator
 ) -> None:
-    """Puts a token of no word in the place of some fillers, so that "a qvz robot" is a robot.
+    """Puts a token of no word in the place of some fillers, so that "a ucn robot" is a robot.
 
     Without this a word that is in no caption, as a subject's rare token must be, spoils the thing
     that it stands before. The rare tokens themselves are words and stay unused.
