@@ -18,12 +18,13 @@ from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.find import FindConfig, find
 from cones.generate import generate
 from cones.layers import projections, shapes
-from cones.neuronfile import load
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo, weakened
+from cones.neuronfile import load, neurons_hash
+from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.objective import ImplantingLoss
 from cones.pretrained import load_backbone
 from cones.shutting import shut
 from cones.subject import Subject
+from cones.union import weakened
 
 TOKENS = ("sks", "zas", "hta", "uer", "ucn")
 CROWD = "5 subjects at once: up to 4 are known to work; some may be lost or mixed"
@@ -76,12 +77,24 @@ def test_a_token_of_two_subjects_is_refused_also_of_one_noun(backbone: Backbone)
     )
     with pytest.raises(InputError, match=line):
         combine([robot, robot - drawn(backbone, "zas", "mug")])
-    with pytest.raises(InputError, match=line):
-        generate(backbone, "a sks robot", neurons=[robot, robot], steps=1)
+
+
+def test_neurons_that_are_given_twice_count_once_and_that_is_said(
+    backbone: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot, line = (
+        drawn(backbone, "sks", "robot"),
+        "the neurons of 'sks robot' are given twice, where once is enough",
+    )
+    with caplog.at_level(logging.WARNING, "cones"):
+        assert combine([robot, robot]) == robot
+        (picture,) = generate(backbone, "a sks robot", neurons=[robot, robot], steps=1)
+    assert told(caplog) == [line] * 2
+    assert picture.provenance["neurons"] == neurons_hash(robot)
 
 
 def test_no_sets_are_refused() -> None:
-    with pytest.raises(InputError, match="expected at least one set to combine, found none"):
+    with pytest.raises(InputError, match="expected at least one set, found none"):
         combine([])
 
 
@@ -90,7 +103,7 @@ def test_subjects_of_different_models_are_refused_or_warned_of(backbone: Backbon
     other = ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=mug.subjects)
     with pytest.raises(BaseModelError, match="the neurons are of different base models"):
         combine([robot, other])
-    with pytest.warns(BaseModelWarning, match="found in two models of one layout, one and two"):
+    with pytest.warns(BaseModelWarning, match="found in 2 models of one layout, one and two"):
         combine(
             [replace(robot, base=BaseInfo("one", "1")), replace(mug, base=BaseInfo("two", "2"))]
         )
@@ -340,7 +353,8 @@ def test_combine_refuses_what_does_not_fit(
     )
     gone = ("--images", photos[0], "--images", tmp_path / "gone")
     assert "does not exist; give the folder" in fails("combine", *files, *out, *gone)
-    assert fails("combine", files[0], files[0], *out).startswith("token 'sks': stands for two")
+    twice = "the neurons of 'sks robot' are given twice, where once is enough; name each file once"
+    assert fails("combine", files[0], files[0], *out) == twice
     strange = tmp_path / "strange.cones.safetensors"
     ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=(SubjectInfo("uer", "car"),)).save(strange)
     assert "the neurons are of different base models" in fails("combine", *files, strange, *out)

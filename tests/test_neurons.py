@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError
-from cones.neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo, weakened
+from cones.neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo
+from cones.union import weakened
 
 SHAPES = {"k": (3, 4), "v": (2, 5)}
 ROBOT, MUG = SubjectInfo("sks", "robot", "a sks robot"), SubjectInfo("zas", "mug", "a zas mug")

@@ -27,6 +27,7 @@ ORDER = [
     "arrays",
     "neurons",
     "neuronfile",
+    "union",
     "summary",
     "overlap",
     "shutting",
@@ -64,8 +65,8 @@ ORDER = [
 # The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
 TOYBOX_NEEDS = {"errors", "files", "textfiles", "toybox"}
 TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "pretrained", "toybox"}
-# `neurons.save(path)` is a convenience that calls the file's own module when it is called.
-EXCEPTIONS = {("neurons", "neuronfile")}
+# `neurons.save(path)`, `a | b` and `a & b` are conveniences that import their modules when called.
+EXCEPTIONS = {("neurons", "neuronfile"), ("neurons", "union")}
 
 LIGHT = ("cones.neurons", "cones.shutting", "cones.neuronfile")
 HEAVY = ("diffusers", "transformers", "matplotlib", "typer", "rich", "PIL")

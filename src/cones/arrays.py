@@ -1,6 +1,6 @@
-"""The arrays that concept neurons consist of: what may stand in them, and how values join."""
+"""The arrays that concept neurons consist of: what may stand in them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -66,23 +66,3 @@ def checked_values(
         array.setflags(write=False)
         values[layer] = array
     return values
-
-
-def joined_values(layer: str, index: Indices, tuned: Iterable[tuple[Indices, Values]]) -> Values:
-    """The value of each neuron in `index`: that of the set that has one, else 0.
-
-    Raises:
-        InputError: two sets have different values for a neuron.
-    """
-    joined = np.full(len(index), np.nan, dtype=np.float32)
-    for own, values in tuned:
-        held, at, source = np.intersect1d(index, own, assume_unique=True, return_indices=True)
-        value = values[source]
-        clash = ~np.isnan(joined[at]) & (joined[at] != value)
-        if clash.any():
-            raise InputError(
-                f"{layer}: neuron {held[clash][0]} is tuned to two values; unite the sets as they "
-                "were before tuning, and tune them together"
-            )
-        joined[at] = value
-    return np.nan_to_num(joined)

@@ -3,11 +3,9 @@
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
 from typing import Any
 
 import torch
@@ -16,12 +14,13 @@ from cones import loss
 from cones.backbone import Backbone
 from cones.checks import MAX_SEED, check_count
 from cones.errors import BaseModelWarning, InputError
-from cones.neurons import ConceptNeurons, distinct, weakened
+from cones.neurons import ConceptNeurons
 from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
 from cones.overlap import PairOverlap, pairwise, words
 from cones.search import OnStep
 from cones.shutting import matching_weights, shut
 from cones.subject import Batch, Examples, Subject, crowd
+from cones.union import Neurons, all_subjects, neuron_sets, repeated, union, weakened
 
 log = logging.getLogger("cones")
 
@@ -97,30 +96,29 @@ class Interference:
         }
 
 
-def combine(sets: Sequence[ConceptNeurons]) -> ConceptNeurons:
-    """The paper's concatenation: neurons of any of the sets, for the subjects of all.
+def combine(sets: Iterable[Neurons]) -> ConceptNeurons:
+    """The union of the neurons of several subjects, with a word on what seems unmeant.
 
     Args:
-        sets: of different subjects, found in one base model.
+        sets: of different subjects, each as it is or by the path of its file.
 
     Raises:
-        InputError: no sets, a token of two subjects, or a neuron tuned to two values.
+        InputError: as for `cones.union.union`, or a token of two sets.
         BaseModelError: the sets are of differently shaped models.
 
     Warns:
         BaseModelWarning: they are of models of one layout with different weights.
     """
-    if not sets:
-        raise InputError("neurons: expected at least one set to combine, found none")
-    subjects = distinct(subject for each in sets for subject in each.subjects)
-    for remark in filter(None, [crowd(len(subjects)), weakened(sets)]):
+    sets = neuron_sets(sets)
+    united, subjects = union(sets), all_subjects(sets)
+    for remark in filter(None, [crowd(len(subjects)), weakened(sets), repeated(sets)]):
         log.warning(remark)
-    return reduce(or_, sets)
+    return united
 
 
 def interference(
     backbone: Backbone | None,
-    sets: Sequence[ConceptNeurons],
+    sets: Iterable[Neurons],
     subjects: Sequence[Subject] = (),
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -143,7 +141,8 @@ def interference(
         BaseModelWarning: they are of a model of this layout with other weights.
     """
     seed = check_count("seed", seed, 0, MAX_SEED)
-    tokens = [each.token for each in distinct(s for each in sets for s in each.subjects)]
+    sets = neuron_sets(sets)
+    tokens = [each.token for each in all_subjects(sets)]
     for subject in subjects:
         if subject.token not in tokens:
             known = ", ".join(tokens)

@@ -1,5 +1,10 @@
 """The package's own errors: one line each, saying what, where, expected, found and what to do."""
 
+import sys
+import warnings
+
+_INSIDE = ("cones", "contextlib")  # packages whose frames stand between a fault and its caller
+
 
 class ConesError(Exception):
     """Anything that a user can mend: the command line prints its one line and exits with 1."""
@@ -17,5 +22,17 @@ class BaseModelError(ConesError):
     """The neurons belong to a base model of another layout."""
 
 
+class BusyError(ConesError):
+    """The model is in use by another thread or task, and waiting is not wanted or would not end."""
+
+
 class BaseModelWarning(UserWarning):
     """The neurons belong to a base model of the same layout with other weights: a fine-tune."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warns of something at the line that has called this package, from however deep inside it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -16,17 +16,11 @@ from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
 from cones.errors import InputError
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
-from cones.neurons import (
-    ConceptNeurons,
-    SubjectInfo,
-    check_strength,
-    common_strength,
-    distinct,
-    weakened,
-)
+from cones.neurons import ConceptNeurons, SubjectInfo, check_strength
 from cones.pictures import MARK, Picture
 from cones.shutting import base_fingerprint, shut
 from cones.subject import crowd, names
+from cones.union import Neurons, all_subjects, common_strength, neuron_sets, repeated, weakened
 
 log = logging.getLogger("cones")
 
@@ -71,7 +65,7 @@ def generate(
     prompts: str | Sequence[str],
     seeds: Iterable[int] = range(1),
     *,
-    neurons: ConceptNeurons | Sequence[ConceptNeurons] | None = None,
+    neurons: Neurons | Iterable[Neurons] | None = None,
     strength: float | None = None,
     artifact: Artifact | None = None,
     steps: int = 20,
@@ -94,7 +88,8 @@ def generate(
         backbone: the model. `with shut(...)` around the call is respected.
         prompts: one or several.
         seeds: of the noise; for each prompt the same.
-        neurons: shut for the duration; several sets are united.
+        neurons: shut for the duration, as they are or by the path of their file; several sets are
+            united.
         strength: of the shutting; None for what the neurons recommend.
         artifact: another method's, applied for the duration; neurons are shut on top of it.
         steps: of the solver.
@@ -113,19 +108,21 @@ def generate(
     """
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
     seeds = check_seeds(seeds)
-    sets = [neurons] if isinstance(neurons, ConceptNeurons) else list(neurons or ())
+    sets = [] if neurons is None else neuron_sets(neurons)
     steps = check_count("steps", steps, 1, backbone.timesteps)
     batch = check_count("batch", batch, 1, MAX_BATCH)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
-    subjects = distinct(subject for each in parts for subject in each.subjects)
+    subjects = all_subjects(parts)
     if strength is not None:
         strength = check_strength(strength)
     elif sets:
         strength = common_strength(sets)
         if remark := weakened(sets):
             log.warning(remark)
+    if remark := repeated(sets):
+        log.warning(remark)
     for remark in _remarks(backbone, prompts, negative_prompt, subjects):
         log.warning(remark)
     pipeline = _with_solver(backbone)
@@ -196,7 +193,7 @@ def _with_solver(backbone: Backbone) -> Any:
 def _neurons_settings(
     sets: Sequence[ConceptNeurons], strength: float | None, artifact: Artifact | None
 ) -> dict[str, str]:
-    hashes = [neurons_hash(neurons) for neurons in sets]
+    hashes = sorted({neurons_hash(neurons) for neurons in sets})
     if artifact is not None:
         hashes.insert(0, f"{artifact.method}:{artifact.digest()}")
     return {"neurons": " ".join(hashes), "strength": "" if strength is None else str(strength)}

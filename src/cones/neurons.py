@@ -1,8 +1,7 @@
 """Concept neurons: which weights of a base model to shut, and for which subjects."""
 
 import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cones.arrays import checked_indices, checked_shape, checked_values, joined_values
+from cones.arrays import checked_indices, checked_shape, checked_values
 from cones.checks import check_number
 from cones.codec import Indices
-from cones.errors import BaseModelError, BaseModelWarning, InputError
+from cones.errors import BaseModelError, InputError
 from cones.quaternary import Values
 
 MAX_STRENGTH = 2.0
@@ -155,20 +154,16 @@ class ConceptNeurons:
         return self._identity() == other._identity()
 
     def __or__(self, other: "ConceptNeurons") -> "ConceptNeurons":
-        """Neurons in either: the paper's concatenation, for all the subjects of both.
+        """Neurons in either, for all the subjects of both; see `cones.union.union`."""
+        from cones.union import union
 
-        The strength is their `common_strength`; of `info` stays what both agree on. A neuron with a
-        tuned value in one set only keeps it; one that is shut beside tuned ones gets the value 0.
-
-        Raises:
-            BaseModelError: the sets are of differently shaped models.
-            InputError: a token of two subjects, or a neuron tuned to two values.
-        """
-        return self._joined(other, np.union1d)
+        return union([self, other])
 
     def __and__(self, other: "ConceptNeurons") -> "ConceptNeurons":
         """Neurons in both; the rest as for the union."""
-        return self._joined(other, np.intersect1d)
+        from cones.union import joined
+
+        return joined([self, other], np.intersect1d)
 
     def __sub__(self, other: "ConceptNeurons") -> "ConceptNeurons":
         """Neurons of the first that are not in the second; the rest is the first's."""
@@ -190,26 +185,6 @@ class ConceptNeurons:
             shared += len(np.intersect1d(a, b, assume_unique=True))
             expected += len(a) * len(b) / prod(shape)
         return Overlap(shared, expected, shared / max(len(self) + len(other) - shared, 1))
-
-    def _joined(
-        self, other: "ConceptNeurons", join: Callable[[Indices, Indices], Indices]
-    ) -> "ConceptNeurons":
-        both = a, b = alike(self, other)
-        indices = {layer: join(a.indices[layer], b.indices[layer]) for layer in a.shapes}
-        tuned = [(x.indices, x.values) for x in both if x.values is not None]
-        values = {
-            layer: joined_values(layer, index, [(own[layer], value[layer]) for own, value in tuned])
-            for layer, index in indices.items()
-        }
-        return ConceptNeurons(
-            a.shapes,
-            indices,
-            values if tuned else None,
-            tuple({*self.subjects, *other.subjects}),
-            common_strength(both),
-            _joined_base(self.base, other.base),
-            dict(self.info.items() & other.info.items()),
-        )
 
     def _identity(self) -> tuple[object, ...]:
         values = self.values and _bytes(self.values)
@@ -238,41 +213,25 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
     return subjects
 
 
-def common_strength(sets: Sequence[ConceptNeurons]) -> float:
-    """The strength of a union: the greatest, so that none is shut less than its file asks for.
-
-    Of tuned sets if there are any: another strength than theirs would change their values.
-    """
-    return max(each.strength for each in [s for s in sets if s.values is not None] or sets)
-
-
-def weakened(sets: Sequence[ConceptNeurons]) -> str | None:
-    """What to say where sets are shut less in their union than their own files ask for."""
-    strength = common_strength(sets)
-    weaker = [each for each in sets if each.strength > strength]
-    if not weaker:
-        return None
-    phrases = " and ".join(f"'{subject.phrase}'" for each in weaker for subject in each.subjects)
-    return (
-        f"{phrases}: shut at strength {strength:g}, less than found best, since it is united with "
-        "tuned values; unite the files as they were before tuning, and tune them together"
-    )
-
-
-def alike(a: ConceptNeurons, b: ConceptNeurons) -> tuple[ConceptNeurons, ConceptNeurons]:
-    """Both sets over the layers of both: one may be of a part of the other's, such as the text's.
+def alike(*sets: ConceptNeurons) -> list[ConceptNeurons]:
+    """The sets over the layers of all: some may be of a part of another's, such as the text's.
 
     Raises:
+        InputError: something is no set of neurons.
         BaseModelError: the sets are of differently shaped models.
     """
-    fewer, more = sorted((a.shapes, b.shapes), key=len)
-    for layer, shape in fewer.items():
-        if more.get(layer) != shape:
-            raise BaseModelError(
-                f"{layer}: the neurons are of different base models: one has the shape {shape}, "
-                f"the other {more.get(layer, 'none')}; find both in one model"
-            )
-    return _over(more, a), _over(more, b)
+    for each in sets:
+        if not isinstance(each, ConceptNeurons):
+            raise InputError(f"neurons: expected ConceptNeurons, found a {type(each).__name__}")
+    most = max((each.shapes for each in sets), key=lambda shapes: (len(shapes), sorted(shapes)))
+    for each in sets:
+        for layer, shape in each.shapes.items():
+            if most.get(layer) != shape:
+                raise BaseModelError(
+                    f"{layer}: the neurons are of different base models: one has the shape "
+                    f"{shape}, the other {most.get(layer, 'none')}; find both in one model"
+                )
+    return [_over(most, each) for each in sets]
 
 
 def _over(shapes: Mapping[str, tuple[int, int]], neurons: ConceptNeurons) -> ConceptNeurons:
@@ -286,14 +245,3 @@ def together(names: Iterable[str]) -> str:
 
 def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     return {layer: array.tobytes() for layer, array in arrays.items()}
-
-
-def _joined_base(a: BaseInfo, b: BaseInfo) -> BaseInfo:
-    if a.fingerprint and b.fingerprint and a.fingerprint != b.fingerprint:
-        warnings.warn(
-            f"the neurons were found in two models of one layout, {a.name or a.fingerprint} and "
-            f"{b.name or b.fingerprint}; find them in one if a subject is lost",
-            BaseModelWarning,
-            stacklevel=4,
-        )
-    return max(a, b, key=lambda base: (base.fingerprint, base.name))

@@ -1,10 +1,8 @@
 """Shutting concept neurons: the weights become theta * M for a while, and then what they were."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import reduce
-from operator import or_
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,6 +12,7 @@ from torch import nn
 from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.layers import denoiser, fingerprint, model_name, projections, shapes
 from cones.neurons import ConceptNeurons, check_strength
+from cones.union import Neurons, neuron_sets, union
 
 Model = TypeVar("Model")
 
@@ -25,7 +24,7 @@ _fingerprints: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 @contextmanager
 def shut(
     model: Model,
-    neurons: ConceptNeurons | Sequence[ConceptNeurons],
+    neurons: Neurons | Iterable[Neurons],
     strength: float | None = None,
 ) -> Iterator[Model]:
     """Shuts concept neurons in a model while the block runs: theta * (1 - strength * (1 - M)).
@@ -52,10 +51,9 @@ def shut(
     Warns:
         BaseModelWarning: the neurons are of a model of this layout with other weights.
     """
-    if not isinstance(neurons, ConceptNeurons):
-        if not neurons:
-            raise InputError("no neurons to shut; give at least one set")
-        neurons = reduce(or_, neurons)
+    if not (sets := neuron_sets(neurons)):
+        raise InputError("no neurons to shut; give at least one set")
+    neurons = union(sets)
     strength = neurons.strength if strength is None else check_strength(strength)
     weights = matching_weights(model, neurons)
     plan = [

@@ -22,6 +22,7 @@ from cones.commands.common import (
     waiting,
 )
 from cones.commands.subjects import say_what_is_small, subjects_of
+from cones.errors import InputError
 
 if TYPE_CHECKING:
     from cones.combine import Interference, Kept
@@ -66,8 +67,11 @@ def combine(
         from cones.combine import interference
         from cones.files import writable_folder
         from cones.neuronfile import load
+        from cones.union import repeated
 
     sets = [load(path) for path in files]
+    if remark := repeated(sets):
+        raise InputError(f"{remark}; name each file once")
     union = unite(sets)
     subjects, photos = subjects_of(sets, images) if images else ([], [])
     path = output_path(out, [subject.token for subject in union.subjects])

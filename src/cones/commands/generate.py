@@ -111,10 +111,14 @@ def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
 
 
 def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str]:
-    """The prompts with the subjects' words for `{}`: "a sks robot and a ohwx mug" for "a {}"."""
-    from cones.neurons import together
+    """The prompts with the subjects' words for `{}`: "a ohwx mug and a sks robot" for "a {}".
 
-    words = together(subject.phrase for each in artifacts for subject in each.subjects)
+    Their order is that of the tokens, whatever the order of the files.
+    """
+    from cones.neurons import together
+    from cones.union import all_subjects
+
+    words = together(subject.phrase for subject in all_subjects(artifacts))
     prompts = prompts or (["a photo of a {}"] if words else [])
     if not prompts:
         raise typer.BadParameter("give a --prompt, or --neurons whose subject is to be drawn")
