@@ -403,7 +403,7 @@ def test_the_command_draws_a_figure(files: tuple[Path, Path, Path], tmp_path: Pa
 
 
 def test_the_command_measures_on_renders(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    options = ("--images", PHOTOS, "--num_images", 2, "--resolution", 4, "--out", tmp_path)
+    options = ("--images", PHOTOS, "--num_renders", 2, "--resolution", 4, "--out", tmp_path)
     result = run("--neurons", files[0], *options)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -422,10 +422,14 @@ def test_the_command_measures_on_renders(files: tuple[Path, Path, Path], tmp_pat
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ((), 2, "Error: Missing option '--neurons'"),
+        ((), 2, "FILE: is missing; expected neuron files"),
         (("--neurons", "robot", "--neurons", "mug", "--images", PHOTOS), 2, "--images is of one"),
         (("--neurons", "nobody"), 2, "{} in --prompt stands for a subject: the neurons name none"),
-        (("--neurons", "robot", "--resolution", 5), 1, "cones: resolution: expected one that tiny"),
+        (
+            ("--neurons", "robot", "--resolution", 5),
+            1,
+            "cones: --resolution: expected one that",
+        ),
         (("--neurons", "robot", "--prompt", ""), 1, "cones: prompt '': expected at least one word"),
         (("--neurons", "robot", "--images", "none"), 1, "expected the look of a rendered subject"),
         (("--neurons", "none"), 1, "none: "),

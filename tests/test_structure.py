@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "cones"
 ORDER = [
     "errors",
     "checks",
+    "paths",
     "processes",
     "files",
     "textfiles",

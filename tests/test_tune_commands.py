@@ -99,7 +99,7 @@ def test_a_folder_gets_a_file_by_name(files: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "status", "message"),
     [
-        (["--steps", "0"], 1, "steps: expected at least 1, found 0"),
+        (["--steps", "0"], 2, "--steps: expected at least 1, found 0"),
         (
             ["--images", "more"],
             2,

@@ -1,8 +1,13 @@
 """The command line: `cones COMMAND --help` says what each command takes.
 
-Exit status: 0; 1 for an error, said in one line; 2 for wrong usage; 130 when interrupted.
+Exit status: 0; 1 for an error, said in one line; 2 for wrong usage, said in one line; 130 when
+interrupted; 141 when nobody reads what is printed any more.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +24,14 @@ from cones.commands.fit import fit
 from cones.commands.generate import generate
 from cones.commands.inspect import inspect
 from cones.commands.overlap import overlap
+from cones.commands.parsing import (
+    TYPED,
+    Command,
+    as_typed,
+    options_of,
+    unknown_command,
+    usage_line,
+)
 from cones.commands.precision import precision
 from cones.commands.tune import tune
 from cones.errors import ConesError
@@ -30,21 +43,48 @@ MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a s
 class _Group(TyperGroup):
     """Turns what a user can mend into one line."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the options before the command; without one, the help is what is asked for."""
+        with _one_line(ctx):
+            return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command."""
+        if args[0].replace("_", "-") not in self.commands:
+            raise typer.BadParameter(unknown_command(args[0], self.commands), ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
-        try:
-            with messages():
-                return super().invoke(ctx)
-        except (ConesError, OSError) as error:
-            line, status = reason(error), 1
-        except KeyboardInterrupt:
-            line, status = "interrupted", 130
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            line, status = MEMORY, 1
-        say_failure(say, line)
-        raise typer.Exit(status)
+        with _one_line(ctx), messages():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextmanager
+def _one_line(ctx: Any) -> Iterator[None]:
+    """Says what goes wrong while the block runs in one line, and exits with its status."""
+    try:
+        yield
+        return
+    except typer.TyperException as error:
+        line, status = usage_line(error, ctx.meta.get(TYPED, {})), 2
+    except BrokenPipeError:  # `cones ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except (ConesError, OSError) as error:
+        line, status = reason(error), 1
+    except KeyboardInterrupt:
+        line, status = "interrupted", 130
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        line, status = MEMORY, 1
+    if command := ctx.command.commands.get(ctx.invoked_subcommand):
+        line = as_typed(line, options_of(command, ctx), ctx.meta.get(TYPED, {}))
+    say_failure(say, line)
+    raise typer.Exit(status)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -55,12 +95,13 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 app = typer.Typer(
     cls=_Group,
-    add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its boxes cut long options off
     # Options are spelled as in diffusers' scripts, `--num_images`; `--num-images` serves too.
-    context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
+    context_settings={
+        "token_normalize_func": lambda word: word.replace("_", "-"),
+        "help_option_names": ["-h", "--help"],
+    },
 )
 for command in (
     find,
@@ -75,7 +116,7 @@ for command in (
     evaluate,
     demo,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.command(cls=Lists)(compare)
 
 

@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    Model,
-    Revision,
-    Strength,
     open_backbone,
     print_json,
     print_table,
@@ -27,39 +22,42 @@ if TYPE_CHECKING:
 
 
 def attention(
-    neurons: Annotated[
-        list[Path], typer.Option("--neurons", help="neuron file; several are shut together")
-    ],
-    prompt: Annotated[
-        str, typer.Option(help="{} stands for the subjects' words")
-    ] = "a photo of a {}",
-    seed: Annotated[int, typer.Option(min=0, help="of the picture")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="of the solver")] = 20,
-    guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance")] = 5.0,
-    strength: Strength = None,
+    neurons: Annotated[list[Path], options.neuron_files("neuron files, shut together")],
+    prompt: Annotated[str, options.prompt()] = "a photo of a {}",
+    seed: Annotated[int, options.seed()] = 0,
+    steps: options.InferenceSteps = 20,
+    guidance: options.Guidance = 5.0,
+    strength: options.Strength = None,
     resolution: Annotated[
-        int | None, typer.Option(help="side of the maps", show_default="the finest")
+        int | None,
+        typer.Option(
+            "--resolution",
+            parser=values.whole(1, options.MAX_IMAGES),
+            help="side of the maps",
+            show_default="the finest",
+        ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(
-            "--images",
-            "--instance_data_dir",
-            help="folder of the subject's rendered photographs: measures how well its words' maps "
-            "separate it from the rest",
+        options.images(
+            "folder of the subject's rendered photographs: measures how well its words' maps "
+            "separate it from the rest"
         ),
     ] = None,
-    num_images: Annotated[
-        int, typer.Option("--num_images", min=1, help="fresh renders to measure that on")
+    num_renders: Annotated[
+        int,
+        typer.Option(
+            "--num_renders",
+            parser=values.whole(1, options.MAX_IMAGES),
+            help="fresh renders to measure that on",
+        ),
     ] = 32,
-    out: Annotated[Path, typer.Option("--out", help="the figure, or its folder")] = Path(
-        "attention.png"
-    ),
-    model: Model = "toybox",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    out: Annotated[Path, options.out("the figure, or its folder")] = Path("attention.png"),
+    model: options.Model = "toybox",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Map what each word of a prompt attends to, before and after shutting."""
     with waiting(LOADING):
@@ -80,7 +78,7 @@ def attention(
     if images is not None:
         with waiting("measuring on fresh renders"):
             measured = localise(
-                backbone, sets[0], images, num_images, strength, seed=seed, resolution=resolution
+                backbone, sets[0], images, num_renders, strength, seed=seed, resolution=resolution
             )
     rows = {}
     with progress() as on_step:

@@ -5,14 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    SUFFIX,
-    AllowDownload,
-    AsJson,
-    Device,
-    Model,
-    Revision,
     open_backbone,
     output_path,
     print_json,
@@ -31,33 +26,23 @@ if TYPE_CHECKING:
 
 
 def combine(
-    files: Annotated[list[Path], typer.Argument(help="neuron files, two or more")],
+    files: Annotated[list[Path], options.neuron_files("neuron files, two or more")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            "--output",
-            "--output_dir",
-            help="neuron file or folder",
-            show_default=f"TOKEN-TOKEN{SUFFIX}",
-        ),
+        Path | None, options.out("neuron file or folder", f"TOKEN-TOKEN{options.SUFFIX}")
     ] = None,
     images: Annotated[
         list[Path],
-        typer.Option(
-            "--images",
-            "--instance_data_dir",
-            help="folder of a subject's photographs, once for each, in the order of the files: "
-            "measures what each keeps",
+        options.images(
+            "folder of a subject's photographs, once for each, in the order of the files: "
+            "measures what each keeps"
         ),
     ] = [],  # noqa: B006  (typer copies it)
-    seed: Annotated[int, typer.Option(min=0, help="of the noise to measure on")] = 0,
-    model: Model = "toybox",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    seed: Annotated[int, options.seed()] = 0,
+    model: options.Model = "toybox",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Unite the neurons of several subjects, and tell how much they get into each other's way."""
     if len(files) < 2:

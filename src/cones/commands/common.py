@@ -10,58 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
+from cones.commands.options import SUFFIX, Precision
 from cones.errors import BaseModelWarning
 
 if TYPE_CHECKING:
     from cones.backbone import Backbone
     from cones.photos import Photos
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "--pretrained_model_name_or_path",
-        help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
-    ),
-]
-Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="where to compute", show_default="a GPU if any")
-]
-AllowDownload = Annotated[
-    bool, typer.Option("--allow_download", help="let a hub name be downloaded")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
-Images = Annotated[
-    Path,
-    typer.Option("--images", "--instance_data_dir", help="folder of the subject's photographs"),
-]
-NumImages = Annotated[
-    int, typer.Option("--num_images", min=1, help="pictures of each prompt: seeds from --seed on")
-]
-Strength = Annotated[
-    float | None,
-    typer.Option(
-        "--strength",
-        help="of the shutting, 0 to 2: 1 sets to zero, 2 flips the sign",
-        show_default="what the neurons recommend",
-    ),
-]
-Precision = Literal["no", "bf16", "fp16"]
-GradientCheckpointing = Annotated[
-    bool,
-    typer.Option("--gradient_checkpointing", help="less memory, more time for each step"),
-]
-
 LOADING = "loading torch and diffusers"
-SUFFIX = ".cones.safetensors"
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 

@@ -4,16 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    Model,
-    NumImages,
-    Revision,
     open_backbone,
     print_json,
     print_table,
@@ -21,32 +15,24 @@ from cones.commands.common import (
     say,
     waiting,
 )
+from cones.commands.parsing import Command
 
 SUBJECTS = Path("examples/subjects/test")
 
 
-class Lists(TyperCommand):
-    """Takes `--blocks 1 2` for `--blocks 1 --blocks 2`; there are no other arguments."""
+class Lists(Command):
+    """Takes `--blocks 1 2` for `--blocks 1 --blocks 2`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeats the option before each further value."""
-        repeated: list[str] = []
-        option = None
-        for number, word in enumerate(args):
-            if word.startswith("-"):
-                option = word if word in ("--blocks", "--methods") else None
-            elif option is not None and args[number - 1] != option:
-                repeated.append(option)
-            repeated.append(word)
-        return super().parse_args(ctx, repeated)
+    lists = ("--blocks", "--methods")
 
 
 def compare(
     subjects: Annotated[
         Path | None,
-        typer.Option(
-            help="folder of the subjects' folders; robot-1 is a robot, or as metadata.jsonl tells",
-            show_default=f"{SUBJECTS}, where there is one",
+        options.existing(
+            "--subjects",
+            "folder of the subjects' folders; robot-1 is a robot, or as metadata.jsonl tells",
+            f"{SUBJECTS}, where there is one",
         ),
     ] = None,
     methods: Annotated[
@@ -55,37 +41,49 @@ def compare(
     blocks: Annotated[
         list[int], typer.Option(help="numbers of subjects drawn together, several at once")
     ] = [1, 2, 3, 4],  # noqa: B006
-    groups: Annotated[int, typer.Option(min=1, help="groups of subjects in each block")] = 8,
-    prompts: Annotated[
-        Path | None,
+    groups: Annotated[
+        int,
         typer.Option(
-            help="text file with a prompt a line, {} for the subjects", show_default="built in"
+            "--groups",
+            parser=values.whole(1, options.MAX_IMAGES),
+            help="groups of subjects in each block",
         ),
-    ] = None,
-    num_images: NumImages = 4,
+    ] = 8,
+    prompts: Annotated[Path | None, options.prompts("built in")] = None,
+    num_images: options.NumImages = 4,
     split: Annotated[
         str, typer.Option(help="i/n: measure the i-th of n parts, by n commands")
     ] = "1/1",
-    cache: Annotated[Path, typer.Option(help="folder of what is done")] = Path("runs/table"),
-    out: Annotated[
-        Path, typer.Option("--out", "--output_dir", help="folder of table.md, .json and .png")
-    ] = Path("docs"),
+    cache: Annotated[Path, options.existing("--cache", "folder of what is done", True)] = Path(
+        "runs/table"
+    ),
+    out: Annotated[Path, options.out("folder of table.md, .json and .png")] = Path("docs"),
     protocol: Annotated[
         str, typer.Option(help="toybox, or cones or custom-diffusion for photographs")
     ] = "toybox",
     clip: Annotated[
         str | None,
-        typer.Option(help="CLIP of the protocol: a folder or hub name", show_default="its own"),
+        typer.Option(
+            parser=values.place,
+            metavar="NAME",
+            help="CLIP of the protocol: a folder or hub name",
+            show_default="its own",
+        ),
     ] = None,
     dino: Annotated[
         str | None,
-        typer.Option(help="DINO of the protocol: a folder or hub name", show_default="its own"),
+        typer.Option(
+            parser=values.place,
+            metavar="NAME",
+            help="DINO of the protocol: a folder or hub name",
+            show_default="its own",
+        ),
     ] = None,
-    model: Model = "toybox",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    model: options.Model = "toybox",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare Cones with its rivals on groups of subjects; goes on where it was interrupted."""
     with waiting(LOADING):

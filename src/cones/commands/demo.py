@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cones.commands.common import LOADING, AsJson, open_backbone, print_json, progress, waiting
+from cones.commands import options
+from cones.commands.common import LOADING, open_backbone, print_json, progress, waiting
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "--output_dir", help="folder")] = Path("demo"),
-    as_json: AsJson = False,
+    out: Annotated[Path, options.out("folder")] = Path("demo"),
+    as_json: options.AsJson = False,
 ) -> None:
     """Find a sample subject in the embedded world, and draw it in six scenes."""
     with waiting(LOADING):

@@ -6,16 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    Images,
-    Model,
-    NumImages,
-    Revision,
-    Strength,
     open_backbone,
     print_json,
     print_table,
@@ -27,22 +20,17 @@ from cones.commands.common import (
 
 
 def evaluate(
-    neurons: Annotated[Path, typer.Option("--neurons", help="neuron file of one subject")],
-    images: Images,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="text file with a prompt a line, {} for the subject", show_default="built in"
-        ),
-    ] = None,
-    num_images: NumImages = 4,
-    seed: Annotated[int, typer.Option(help="of the first picture of each prompt")] = 0,
-    strength: Strength = None,
-    model: Model = "toybox",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    neurons: Annotated[Path, options.neuron_files("neuron file of one subject")],
+    images: Annotated[Path, options.images("folder of the subject's photographs")],
+    prompts: Annotated[Path | None, options.prompts("built in")] = None,
+    num_images: options.NumImages = 4,
+    seed: Annotated[int, options.seed()] = 0,
+    strength: options.Strength = None,
+    model: options.Model = "toybox",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure how well pictures follow their prompts and show the subject."""
     with waiting(LOADING):

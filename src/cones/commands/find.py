@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    SUFFIX,
-    AllowDownload,
-    AsJson,
-    Device,
-    GradientCheckpointing,
-    Model,
-    Precision,
-    Revision,
     open_backbone,
     output_path,
     print_json,
@@ -38,66 +31,51 @@ if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
 
 
-def _density(text: str) -> float | str:
-    """A share, or "auto"."""
-    try:
-        return text if text == "auto" else float(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"expected a number or auto, found {text!r}") from error
-
-
 def find(
     context: typer.Context,
     images: Annotated[
         list[Path],
-        typer.Option(
-            "--images",
-            "--instance_data_dir",
-            help="folder of the subject's photographs; once more, with a noun and a token, for "
-            "each further subject to be searched with it",
-        ),
+        options.images("folder of the subject's photographs; once for each subject"),
     ] = [],  # noqa: B006  (typer copies it)
-    class_noun: Annotated[
-        list[str], typer.Option("--class_noun", help="what kind of thing the subject is: robot")
-    ] = [],  # noqa: B006
+    class_noun: options.ClassNouns = [],  # noqa: B006
     subjects_from: Annotated[
         Path | None,
-        typer.Option(
+        options.existing(
             "--subjects_from",
-            help="tree of subjects' folders, a search and a file in --out for each; those done "
-            "are skipped. A class is what metadata.jsonl tells, or wooden-chair-2 a wooden chair; "
+            "tree of subjects' folders, a search and a file in --out for each; those done are "
+            "skipped. A class is what metadata.jsonl tells, or wooden-chair-2 a wooden chair; "
             "several --token are dealt out in turn",
         ),
     ] = None,
-    token: Annotated[
-        list[str], typer.Option("--token", help="rare word that prompts call the subject by")
-    ] = ["sks"],  # noqa: B006
+    token: options.Tokens = ["sks"],  # noqa: B006
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "--output",
-            "--output_dir",
-            help="neuron file or folder",
-            show_default=f"TOKEN{SUFFIX}",
-        ),
+        Path | None, options.out("neuron file or folder", f"TOKEN{options.SUFFIX}")
     ] = None,
     start: Annotated[
-        list[Path], typer.Option("--start", help="neuron file to begin with; several are united")
+        list[Path],
+        options.existing("--start", "neuron file to begin with; several are united"),
     ] = [],  # noqa: B006
-    model: Model = "toybox",
+    model: options.Model = "toybox",
     density: Annotated[
         str | None,
         typer.Option(
-            parser=_density,
-            metavar="FLOAT|auto",
-            help="share of the weights to shut; auto: the fewest that do nearly all",
+            parser=values.density,
+            metavar="NUMBER",
+            help="share of the weights to shut, 0.025 or 2.5%; auto: the fewest that do nearly all",
             show_default="0.025",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="of the search", show_default="100")] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="the subject's samples in a step", show_default="8")
+    steps: Annotated[int | None, options.steps("100")] = None,
+    batch: Annotated[int | None, options.batch("8")] = None,
+    rate: Annotated[float | None, options.rate("0.03")] = None,
+    rho: Annotated[
+        float | None,
+        typer.Option(
+            "--rho",
+            parser=values.number,
+            help="step size of --algorithm paper",
+            show_default="2e-05",
+        ),
     ] = None,
     algorithm: Annotated[
         Literal["mask-in-loop", "reconstruct", "one-pass", "paper"] | None,
@@ -110,25 +88,27 @@ def find(
             show_default="all",
         ),
     ] = None,
-    prior_weight: Annotated[
-        float | None,
-        typer.Option("--prior_weight", help="how much all else stays as it is", show_default="3.0"),
-    ] = None,
+    prior_weight: Annotated[float | None, options.prior_weight("3.0")] = None,
+    prior_images: Annotated[int | None, options.prior_images("16")] = None,
     strength_in_loop: Annotated[
         float | None,
-        typer.Option("--strength_in_loop", help="1 shuts, 2 flips the sign", show_default="1.0"),
+        typer.Option(
+            "--strength_in_loop",
+            parser=values.number,
+            help="1 shuts, 2 flips the sign",
+            show_default="1.0",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="of everything", show_default="0")] = None,
+    seed: Annotated[int | None, options.seed("0")] = None,
     class_data_dir: Annotated[
         list[Path],
-        typer.Option(
-            "--class_data_dir", help="images of the class", show_default="the model draws them"
-        ),
+        options.existing("--class_data_dir", "images of the class", "the model draws them"),
     ] = [],  # noqa: B006
     checkpointing_steps: Annotated[
         int | None,
         typer.Option(
             "--checkpointing_steps",
+            parser=values.whole(1, options.MAX_STEPS),
             help="keep the search every so many steps beside the neuron file",
             show_default="never",
         ),
@@ -137,6 +117,8 @@ def find(
         str | None,
         typer.Option(
             "--resume_from_checkpoint",
+            parser=values.place,
+            metavar="PATH",
             help="go on from a checkpoint: a file, or 'latest' for this neuron file's own, if any",
             show_default="begin anew",
         ),
@@ -151,14 +133,12 @@ def find(
             show_default="a photo of a {}",
         ),
     ] = None,
-    mixed_precision: Annotated[
-        Precision, typer.Option("--mixed_precision", help="autocast of the search")
-    ] = "no",
-    gradient_checkpointing: GradientCheckpointing = False,
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    mixed_precision: options.MixedPrecision = "no",
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find the concept neurons of a subject in its photographs, or of several subjects together."""
     if subjects_from:

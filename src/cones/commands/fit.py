@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    GradientCheckpointing,
-    Model,
-    Precision,
-    Revision,
     open_backbone,
     output_path,
     print_json,
@@ -33,6 +27,7 @@ Method = Literal["cones", "textual_inversion", "dreambooth", "custom_diffusion",
 SETTINGS = (
     "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",
 )  # fmt: skip
+MAX_RANK = 4096
 OWN = "the method's own"
 
 
@@ -41,56 +36,36 @@ def fit(
     method: Annotated[Method, typer.Option("--method", help="how to fit")],
     images: Annotated[
         list[Path],
-        typer.Option(
-            "--images",
-            "--instance_data_dir",
-            help="folder of a subject's photographs; several subjects are fitted together",
-        ),
+        options.images("folder of the subject's photographs; once for each subject"),
     ],
-    class_noun: Annotated[
-        list[str], typer.Option("--class_noun", help="what kind of thing it is, in the same order")
-    ],
-    token: Annotated[
-        list[str],
-        typer.Option("--token", help="rare word that prompts call it by, in the same order"),
-    ] = ["sks"],  # noqa: B006  (typer copies it)
+    class_noun: options.ClassNouns,
+    token: options.Tokens = ["sks"],  # noqa: B006  (typer copies it)
     out: Annotated[
-        Path | None,
+        Path | None, options.out("artifact file or folder", "TOKEN.METHOD.safetensors")
+    ] = None,
+    model: options.Model = "toybox",
+    steps: Annotated[int | None, options.steps(OWN)] = None,
+    batch: Annotated[int | None, options.batch(OWN)] = None,
+    rate: Annotated[float | None, options.rate(OWN)] = None,
+    prior_weight: Annotated[float | None, options.prior_weight(OWN)] = None,
+    prior_images: Annotated[int | None, options.prior_images(OWN)] = None,
+    rank: Annotated[
+        int | None,
         typer.Option(
-            "--out",
-            "--output",
-            "--output_dir",
-            help="artifact file or folder",
-            show_default="TOKEN.METHOD.safetensors",
+            "--rank", parser=values.whole(1, MAX_RANK), help="of a LoRA", show_default="4"
         ),
     ] = None,
-    model: Model = "toybox",
-    steps: Annotated[int | None, typer.Option(help="of the optimiser", show_default=OWN)] = None,
-    rate: Annotated[float | None, typer.Option(help="of learning", show_default=OWN)] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="samples of each subject in a step", show_default=OWN)
-    ] = None,
-    prior_weight: Annotated[
-        float | None, typer.Option("--prior_weight", help="of the class", show_default=OWN)
-    ] = None,
-    prior_images: Annotated[
-        int | None,
-        typer.Option("--prior_images", help="that the model draws of the class", show_default=OWN),
-    ] = None,
-    rank: Annotated[int | None, typer.Option(help="of a LoRA", show_default="4")] = None,
     train_text_encoder: Annotated[
         bool | None,
         typer.Option("--train_text_encoder", help="DreamBooth: the text encoder too"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="of everything", show_default="0")] = None,
-    mixed_precision: Annotated[
-        Precision, typer.Option("--mixed_precision", help="autocast of the fit")
-    ] = "no",
-    gradient_checkpointing: GradientCheckpointing = False,
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    seed: Annotated[int | None, options.seed("0")] = None,
+    mixed_precision: options.MixedPrecision = "no",
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit subjects with Cones or one of its rivals, to compare them."""
     require_one_of_each(

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    Model,
-    NumImages,
-    Revision,
-    Strength,
     open_backbone,
     print_json,
     progress,
@@ -26,41 +20,32 @@ if TYPE_CHECKING:
     from cones.generate import Artifact
     from cones.pictures import Picture
 
-Neurons = Annotated[
-    list[Path],
-    typer.Option("--neurons", help="neuron file, several are shut together; or another artifact"),
-]
-
 
 def generate(
-    neurons: Neurons = [],  # noqa: B006  (typer copies it)
-    prompt: Annotated[
-        list[str],
-        typer.Option(
-            "--prompt",
-            help="{} stands for the subjects' words; repeatable",
-            show_default="a photo of a {}",
-        ),
-    ] = [],  # noqa: B006
-    prompts: Annotated[Path | None, typer.Option(help="text file with a prompt a line")] = None,
-    num_images: NumImages = 1,
-    seed: Annotated[int, typer.Option(help="of the first picture of each prompt")] = 0,
-    strength: Strength = None,
+    neurons: Annotated[
+        list[Path],
+        options.neuron_files("neuron files, shut together; or the artifact of another method"),
+    ] = [],  # noqa: B006  (typer copies it)
+    prompt: Annotated[list[str], options.prompt("a photo of a {}")] = [],  # noqa: B006
+    prompts: Annotated[Path | None, options.prompts("none")] = None,
+    num_images: options.NumImages = 1,
+    seed: Annotated[int, options.seed()] = 0,
+    strength: options.Strength = None,
     no_neurons: Annotated[
         bool, typer.Option("--no_neurons", help="shut nothing, for comparison")
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="of the solver")] = 20,
-    guidance: Annotated[float, typer.Option(help="weight of classifier-free guidance")] = 5.0,
+    steps: options.InferenceSteps = 20,
+    guidance: options.Guidance = 5.0,
     negative_prompt: Annotated[
         str, typer.Option("--negative_prompt", help="what to steer away from", show_default=False)
     ] = "",
-    batch: Annotated[int, typer.Option(min=1, help="pictures drawn at once")] = 8,
-    out: Annotated[Path, typer.Option("--out", "--output_dir", help="folder")] = Path("out"),
-    model: Model = "toybox",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    batch: options.DrawnAtOnce = 8,
+    out: Annotated[Path, options.out("folder of the pictures")] = Path("out"),
+    model: options.Model = "toybox",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Draw prompts, with concept neurons shut."""
     with waiting(LOADING):

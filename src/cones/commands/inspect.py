@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cones.commands.common import AsJson, print_json, print_layers
+from cones.commands import options
+from cones.commands.common import print_json, print_layers
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="neuron files, or pictures drawn by cones")],
-    as_json: AsJson = False,
+    files: Annotated[list[Path], options.neuron_files("neuron files, or pictures drawn by cones")],
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what is in neuron files, or how pictures were drawn."""
     from cones.neuronfile import file_hash, load

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.commands.common import SUFFIX, print_json, progress, reason, say
+from cones.commands.common import print_json, progress, reason, say
+from cones.commands.options import SUFFIX
 from cones.commands.searching import Searching
 from cones.commands.subjects import read_subjects, say_what_is_small
 from cones.errors import ConesError

@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cones.commands.common import LOADING, SUFFIX, AsJson, print_json, print_table, waiting
+from cones.commands import options
+from cones.commands.common import LOADING, print_json, print_table, waiting
 
 if TYPE_CHECKING:
     from cones.overlap import JointOverlap, PairOverlap, Shared
 
 
 def overlap(
-    files: Annotated[list[Path], typer.Argument(help="neuron files of one base model")],
+    files: Annotated[list[Path], options.neuron_files("neuron files of one base model")],
     joint: Annotated[
         Path | None,
-        typer.Option(
-            "--joint", help="neuron file of a joint search, to compare with the files' union"
+        options.existing(
+            "--joint", "neuron file of a joint search, to compare with the files' union"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="the figure, or its folder")] = Path(
-        "overlap.png"
-    ),
-    as_json: AsJson = False,
+    out: Annotated[Path, options.out("the figure, or its folder")] = Path("overlap.png"),
+    as_json: options.AsJson = False,
 ) -> None:
     """Count what neurons of several subjects share, against chance."""
     if len(files) < 2:
@@ -56,7 +55,7 @@ def overlap(
 
 def _distinct(names: Sequence[str], files: Sequence[Path]) -> list[str]:
     """The names, with the name of the file where a name is of two sets."""
-    stems = [path.name.removesuffix(SUFFIX) for path in files]
+    stems = [path.name.removesuffix(options.SUFFIX) for path in files]
     return [
         name if names.count(name) == 1 else f"{name} ({stem})"
         for name, stem in zip(names, stems, strict=True)

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    AllowDownload,
-    AsJson,
-    Device,
-    Model,
-    NumImages,
-    Precision,
-    Revision,
     open_backbone,
     print_json,
     print_table,
@@ -31,32 +25,19 @@ if TYPE_CHECKING:
 def precision(
     files: Files,
     images: Folders,
-    prompt: Annotated[
-        list[str],
-        typer.Option(
-            "--prompt",
-            help="{} stands for the subjects' words; repeatable",
-            show_default="four built in",
-        ),
-    ] = [],  # noqa: B006  (typer copies it)
-    num_images: NumImages = 2,
-    seed: Annotated[
-        int, typer.Option(help="of the tuning, and of each prompt's first picture")
-    ] = 0,
+    prompt: Annotated[list[str], options.prompt("four built in")] = [],  # noqa: B006  (typer copies it)
+    num_images: options.NumImages = 2,
+    seed: Annotated[int, options.seed()] = 0,
     steps: Steps = 50,
     rate: Rate = 0.1,
     batch: Batch = 8,
-    out: Annotated[Path, typer.Option("--out", "--output", help="picture to write")] = Path(
-        "precision.png"
-    ),
-    model: Model = "toybox",
-    mixed_precision: Annotated[
-        Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
-    ] = "no",
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    out: Annotated[Path, options.out("the figure, or its folder")] = Path("precision.png"),
+    model: options.Model = "toybox",
+    mixed_precision: options.MixedPrecision = "no",
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Tune neurons at four precisions, and draw and measure the same with each."""
     with waiting(LOADING):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cones.commands import options
+
 if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
     from cones.pictures import Picture
@@ -18,7 +20,7 @@ ReportTo = Annotated[
     Kind, typer.Option("--report_to", help="log losses, densities and validation pictures there")
 ]
 LoggingDir = Annotated[
-    Path, typer.Option("--logging_dir", help="folder of the logs of --report_to")
+    Path, options.existing("--logging_dir", "folder of the logs of --report_to", True)
 ]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cones.commands.common import SUFFIX, progress
+from cones.commands.common import progress
+from cones.commands.options import SUFFIX
 from cones.commands.reporting import Kind, reporting
 
 if TYPE_CHECKING:

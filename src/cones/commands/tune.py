@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    SUFFIX,
-    AllowDownload,
-    AsJson,
-    Device,
-    GradientCheckpointing,
-    Model,
-    Precision,
-    Revision,
     open_backbone,
     output_path,
     print_json,
@@ -30,20 +23,15 @@ from cones.commands.subjects import say_what_is_small, subjects_of
 if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
 
-Files = Annotated[list[Path], typer.Argument(help="neuron files; several are united first")]
+TUNED = f"-tuned{options.SUFFIX}"
+Files = Annotated[list[Path], options.neuron_files("neuron files; several are united first")]
 Folders = Annotated[
     list[Path],
-    typer.Option(
-        "--images",
-        "--instance_data_dir",
-        help="folder of a subject's photographs; one for each subject, in the files' order",
-    ),
+    options.images("folder of a subject's photographs; one for each subject, in the files' order"),
 ]
-Steps = Annotated[int, typer.Option(help="of the optimiser")]
-Rate = Annotated[
-    float, typer.Option(help="of the optimiser, in root mean squares of each weight matrix")
-]
-Batch = Annotated[int, typer.Option(help="samples of each subject in a step")]
+Steps = Annotated[int, options.steps()]
+Rate = Annotated[float, options.rate(unit=", in root mean squares of each weight matrix")]
+Batch = Annotated[int, options.batch()]
 
 
 def tune(
@@ -56,19 +44,15 @@ def tune(
     steps: Steps = 50,
     rate: Rate = 0.1,
     batch: Batch = 8,
-    seed: Annotated[int, typer.Option(help="of everything")] = 0,
-    out: Annotated[
-        Path, typer.Option("--out", "--output", "--output_dir", help="neuron file or folder")
-    ] = Path("tuned.cones.safetensors"),
-    model: Model = "toybox",
-    mixed_precision: Annotated[
-        Precision, typer.Option("--mixed_precision", help="autocast of the tuning")
-    ] = "no",
-    gradient_checkpointing: GradientCheckpointing = False,
-    device: Device = None,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    seed: Annotated[int, options.seed()] = 0,
+    out: Annotated[Path, options.out("neuron file or folder")] = Path("tuned.cones.safetensors"),
+    model: options.Model = "toybox",
+    mixed_precision: options.MixedPrecision = "no",
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
     with waiting(LOADING):
@@ -82,7 +66,9 @@ def tune(
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
-    path = output_path(out, [subject.token for subject in neurons.subjects], f"-tuned{SUFFIX}")
+    path = output_path(
+        out, [subject.token for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
+    )
     writable_folder(path.parent)
     backbone = open_backbone(
         model, revision, device, allow_download, mixed_precision, gradient_checkpointing

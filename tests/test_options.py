@@ -1,0 +1,152 @@
+"""The command line's words: names as they are typed, what is meant by wrong ones, and values."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from test_cli import cones, fails, misused
+from typer.main import get_command
+
+from cones.cli import app
+from cones.commands import hints, options, values
+from cones.errors import InputError
+from cones.objective import MAX_SEED
+from cones.paths import did_you_mean, local_path
+
+SHARE = "expected a share of the weights, less than 1"
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def names_of(command: str) -> set[str]:
+    return {name for each in COMMANDS[command].params for name in each.opts if name[0] == "-"}
+
+
+def test_a_flag_is_read_alike_in_all_commands() -> None:
+    """One name, one parameter: its other names and its reader are the same everywhere."""
+    apart = {"--batch", "--steps"}  # of a step or a drawing: they have other long names beside it
+    seen: dict[str, set[tuple[str, ...]]] = {}
+    for command in COMMANDS.values():
+        for each in command.params:
+            for name in each.opts:
+                if name[0] == "-":
+                    seen.setdefault(name, set()).add(tuple(sorted(each.opts)))
+    assert {name for name, found in seen.items() if len(found) > 1} <= apart
+
+
+def test_names_of_diffusers_scripts_serve() -> None:
+    training = {
+        "--pretrained_model_name_or_path", "--instance_data_dir", "--output_dir", "--learning_rate",
+        "--max_train_steps", "--train_batch_size", "--prior_loss_weight", "--num_class_images",
+        "--placeholder_token", "--initializer_token", "--mixed_precision", "--revision",
+        "--gradient_checkpointing", "--seed",
+    }  # fmt: skip
+    assert training <= names_of("find") and training <= names_of("fit")
+    drawing = {"--num_inference_steps", "--guidance_scale", "--num_images_per_prompt"}
+    assert drawing <= names_of("generate")
+
+
+def test_no_hint_stands_for_an_option_that_there_is() -> None:
+    known = {name for command in COMMANDS for name in names_of(command)}
+    assert {f"--{name}" for name in hints.OPTIONS} & known <= {"--resolution"}
+    assert set(hints.COMMANDS.values()) <= COMMANDS.keys()
+    assert not hints.COMMANDS.keys() & COMMANDS.keys()
+    assert options.MAX_SEED == MAX_SEED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("find", "--images"), "--images: expected a value, found nothing"),
+        (("find", "--images", "--token", "x"), "--images: expected a value, found the option"),
+        (("find", "-out", "x"), "-out: is no option; write --out"),
+        (("find", "\u2014images", "x"), "\u2014images: is no option; write --images"),
+        (("find", "--instance_prompt", "a sks dog"), "--instance_prompt: say its words apart: "),
+        (("find", "--class-prompt", "a dog"), "--class-prompt: say its noun: "),
+        (("find", "--guidance_scale", "3"), "there is no option --guidance_scale of cones find; "),
+        (("find", "--max-train-steps", "0"), "--max-train-steps: expected at least 1, found 0"),
+        (("find", "--train_batch_size=1000000000"), "--train_batch_size: expected at most 1,024, "),
+        (("generate", "--guidance_scale", "7,5"), "--guidance_scale: expected a number, found '7"),
+        (("generate", "--seed", "-1"), "--seed: expected at least 0, found -1"),
+        (("generate", "--out", ""), "--out: expected a path, found ''"),
+        (("inspect", ""), "argument: expected a path, found ''"),
+        (("inspect", "--neurons"), "--neurons: expected a value, found nothing"),
+        (("fit",), "--method: is missing; expected "),
+        (("--bogus",), "No such option: --bogus"),
+        (("trian",), "there is no command 'trian'; did you mean find?"),
+        (("xyzzy",), "there is no command 'xyzzy'; there are find, fit, generate, "),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_one_line(arguments: tuple[str, ...], line: str) -> None:
+    assert misused(*arguments).startswith(line)
+
+
+def test_an_option_is_named_as_it_was_typed() -> None:
+    both = ("--instance_data_dir", "a", "--instance-data-dir", "b", "--class-noun", "robot")
+    line = misused("find", *both, "--token", "sks")
+    assert line.startswith("2 --instance-data-dir, 1 --class-noun, 1 --token: give one of each")
+    one = ("--images", "a", "--class_noun", "b", "--prior-loss-weight", "-1")
+    assert fails("find", *one) == "--prior-loss-weight: expected 0 or more, found -1.0"
+
+
+@pytest.mark.parametrize("words", [("robot",), ("--neurons", "robot"), ("--neurons=robot",)])
+def test_neuron_files_are_arguments_or_options(words: tuple[str, ...]) -> None:
+    for command in ("inspect", "generate", "attention"):
+        assert cones(command, *words).stderr.startswith("cones: robot: there is no such file")
+
+
+def test_help_is_asked_for_in_any_way() -> None:
+    for words in ((), ("-h",), ("--help",), ("find", "-h")):
+        result = cones(*words)
+        assert result.exit_code == 0 and result.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("2.5%", 0.025), ("2.5 %", 0.025), ("0.025", 0.025), (".025", 0.025), ("1e-4", 1e-4),
+        ("auto", "auto"), ("0.3%", 0.003), ("100e-2%", 0.01),
+    ],
+)  # fmt: skip
+def test_densities_are_read_as_people_write_them(text: str, found: float | str) -> None:
+    assert values.density(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,025", "expected a number, found '0,025'; write 0.025"),
+        ("2,5%", "expected a number, found '2,5'; write 2.5"),
+        ("2.5", f"{SHARE}, found 2.5; for 2.5 percent write 2.5%"),
+        ("250%", "expected more than 0% and less than 100%, found 250%"),
+        ("-1%", "expected more than 0% and less than 100%, found -1%"),
+        ("1,000.5", "expected a number, found '1,000.5'"),
+        ("half", "expected a number, found 'half'"),
+        ("%", "expected a number, found ''"),
+        ("", "expected a number, found ''"),
+    ],
+)  # fmt: skip
+def test_other_densities_are_refused(text: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        values.density(text)
+    assert str(caught.value) == message
+
+
+def test_paths_have_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/x") == values.path("~/x") == tmp_path / "x"
+    assert local_path("a~b/~c") == Path("a~b/~c")
+    assert values.place("~/sd15") == str(tmp_path / "sd15") and values.place("a/b") == "a/b"
+    for text in ("", "  ", "a\0b", "~nobody-here/x"):
+        with pytest.raises(InputError):
+            local_path(text)
+
+
+def test_the_name_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "robot.cones.safetensors").touch()
+    for name in ("Robot.cones.safetensors", "robot.cone.safetensor", "robot.safetensors"):
+        assert did_you_mean(tmp_path / name).endswith("/robot.cones.safetensors?")
+    assert did_you_mean(tmp_path / "something else") == ""
+    (tmp_path / "photos").mkdir()
+    assert did_you_mean(tmp_path / "photo" / "a.png") == f"; did you mean {tmp_path / 'photos'}?"
+    assert did_you_mean(tmp_path / "b" / "c") == f"; there is no folder {tmp_path / 'b'}"
