@@ -188,7 +188,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_search(
             "there is no option --densty of cones find; did you mean",
         ),
         (("find", "--algorithm", "magic"), "--algorithm: 'magic' is not one of 'mask-in-loop', "),
-        (("generate", "--num_images", "0"), "--num_images: expected at least 1, found 0"),
+        (("generate", "--num_images", "0"), "--num_images: expected 1 to 100000, found 0"),
         (("generate", "--num_images", "two"), "--num_images: expected a whole number, found 'two'"),
         (("generate",), "give a --prompt, or --neurons"),
         (("generate", "--prompt", "a {}"), "{} in a prompt stands for"),

@@ -133,7 +133,7 @@ def test_what_cannot_be_fitted_is_one_line(photos: Path, tmp_path: Path) -> None
     assert "sks': of 2 subjects; give each its own" in fails(
         *quick, *second, "--token", "sks", "--token", "sks", "--out", tmp_path
     )
-    assert fails(*quick, "--rate", 0) == "rate: expected more than 0, found 0.0"
+    assert fails(*quick, "--rate", 0) == "--rate: expected more than 0, found 0.0"
     assert "none" in fails(*quick[:7], *of(tmp_path / "none"))
     assert not list(tmp_path.iterdir())
 

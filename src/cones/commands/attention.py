@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cones.checks import MAX_IMAGES
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
@@ -32,7 +33,7 @@ def attention(
         int | None,
         typer.Option(
             "--resolution",
-            parser=values.whole(1, options.MAX_IMAGES),
+            parser=values.whole(1, MAX_IMAGES),
             help="side of the maps",
             show_default="the finest",
         ),
@@ -48,7 +49,7 @@ def attention(
         int,
         typer.Option(
             "--num_renders",
-            parser=values.whole(1, options.MAX_IMAGES),
+            parser=values.whole(1, MAX_IMAGES),
             help="fresh renders to measure that on",
         ),
     ] = 32,

@@ -45,7 +45,7 @@ def compare(
         int,
         typer.Option(
             "--groups",
-            parser=values.whole(1, options.MAX_IMAGES),
+            parser=values.whole(1),
             help="groups of subjects in each block",
         ),
     ] = 8,

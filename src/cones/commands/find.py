@@ -108,7 +108,7 @@ def find(
         int | None,
         typer.Option(
             "--checkpointing_steps",
-            parser=values.whole(1, options.MAX_STEPS),
+            parser=values.whole(1),
             help="keep the search every so many steps beside the neuron file",
             show_default="never",
         ),

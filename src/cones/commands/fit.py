@@ -27,7 +27,6 @@ Method = Literal["cones", "textual_inversion", "dreambooth", "custom_diffusion",
 SETTINGS = (
     "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",
 )  # fmt: skip
-MAX_RANK = 4096
 OWN = "the method's own"
 
 
@@ -51,9 +50,7 @@ def fit(
     prior_images: Annotated[int | None, options.prior_images(OWN)] = None,
     rank: Annotated[
         int | None,
-        typer.Option(
-            "--rank", parser=values.whole(1, MAX_RANK), help="of a LoRA", show_default="4"
-        ),
+        typer.Option("--rank", parser=values.whole(1), help="of a LoRA", show_default="4"),
     ] = None,
     train_text_encoder: Annotated[
         bool | None,

@@ -8,12 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from cones.checks import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_SEEDS
 from cones.commands import values
-
-MAX_BATCH = 1024  # beyond it no machine answers
-MAX_IMAGES = 10_000
-MAX_STEPS = 1_000_000
-MAX_SEED = 2**40  # as `cones.objective.check_descent` says
 
 SUFFIX = ".cones.safetensors"
 RESULT = ("--out", "-o", "--output", "--output_dir")
@@ -113,7 +109,7 @@ def steps(default: str | bool = True) -> Any:
     return typer.Option(
         "--steps",
         "--max_train_steps",
-        parser=values.whole(1, MAX_STEPS),
+        parser=values.whole(1),
         help="steps of the search or the training, for each subject",
         show_default=default,
     )
@@ -180,7 +176,7 @@ NumImages = Annotated[
     typer.Option(
         "--num_images",
         "--num_images_per_prompt",
-        parser=values.whole(1, MAX_IMAGES),
+        parser=values.whole(1, MAX_SEEDS),
         help="pictures of each prompt: seeds from --seed on",
     ),
 ]
@@ -198,7 +194,7 @@ InferenceSteps = Annotated[
     typer.Option(
         "--num_inference_steps",
         "--steps",
-        parser=values.whole(1, MAX_STEPS),
+        parser=values.whole(1),
         help="steps of the solver that draws",
     ),
 ]

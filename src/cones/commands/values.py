@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from cones.checks import check_count
 from cones.errors import InputError
 from cones.paths import local_path
 
@@ -22,18 +23,16 @@ def place(text: str) -> str:
     return str(path(text)) if text.startswith("~") else text
 
 
-def whole(least: int, most: int) -> Callable[[str | int], int]:
+def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
     """What reads whole numbers in a range."""
 
     def read(text: str | int) -> int:
         try:
-            found = int(text)
+            return check_count("", int(text), least, most)
+        except InputError as error:
+            raise typer.BadParameter(str(error).removeprefix(": ")) from error
         except ValueError as error:
             raise typer.BadParameter(f"expected a whole number, found {text!r}") from error
-        if not least <= found <= most:
-            expected = f"at least {least:,}" if found < least else f"at most {most:,}"
-            raise typer.BadParameter(f"expected {expected}, found {text}")
-        return found
 
     return read
 
