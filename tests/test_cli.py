@@ -357,7 +357,7 @@ def test_inspect_refuses_what_is_neither(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(plain)
     text.write_text("no neurons")
     assert "expected a picture that cones has drawn" in fails("inspect", plain)
-    assert "expected a whole safetensors file" in fails("inspect", text)
+    assert "expected a safetensors file" in fails("inspect", text)
     assert "there is no such file" in fails("inspect", tmp_path / "none")
     assert "is a folder" in fails("inspect", tmp_path)
 

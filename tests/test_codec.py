@@ -82,14 +82,14 @@ CODE = encode(np.array([3, 40, 41, 99]), 100)
     [
         (CODE[:-1], 100, 4, "cut short"),
         (b"", 100, 4, "cut short"),
-        (b"\0" * 9, 100, 4, "cut short"),
+        (b"\0" * 9, 100, 4, "more than the places"),
         (CODE + b"\0", 100, 4, "bits that are none of it"),
         (CODE[:-1] + bytes([CODE[-1] | 1]), 100, 4, "bits that are none of it"),
         (CODE, 100, 101, "at most 100 neurons, found 101"),
         (CODE, 100, -1, "at most 100 neurons, found -1"),
-        (b"\0\1" + b"\xff" * 9, 100, 4, "more than the 100 places"),  # quotients alone
+        (b"\0\1" + b"\xff" * 9, 100, 4, "more than the places"),  # quotients alone
         (b"\xff" * 9, 2**31, 2**30 - 1, "cut short"),  # a bomb
-        (b"\0" * 99 + b"\1", 2**31, 1, "more than the 2147483648 places"),  # overflows 64 bits
+        (b"\0" * 99 + b"\1", 2**31, 1, "more than the places"),  # overflows 64 bits
         (bytes([0b00100000]), 6, 2, "found one more or fewer"),
     ],
 )

@@ -133,7 +133,7 @@ def test_the_file_of_another_search_is_not_overwritten(tree: Path, out: Path) ->
     assert result.stderr.count("(token: expected zas, found sks)") == 3
     path.write_text("{}")
     line = refused(cones("find", *fast(), "--subjects_from", tree, "--out", out))
-    assert "expected a whole safetensors file" in line
+    assert "is JSON; name a neuron file" in line
 
 
 def test_a_subject_that_fails_does_not_stop_the_others(tree: Path, out: Path) -> None:

@@ -1,5 +1,6 @@
 """Artifacts: applied and taken off exactly, saved and read exactly, refused in one line."""
 
+import hashlib
 import json
 import warnings
 from dataclasses import replace
@@ -97,7 +98,7 @@ def test_artifacts_and_shutting_nest(backbone: Backbone, artifact: TunedWeights)
 
 
 def test_values_are_float16_from_the_start() -> None:
-    artifact = TunedWeights("x", (), BaseInfo(), {"sks": torch.tensor([0.1, 1 / 3])})
+    artifact = TunedWeights("x", (ROBOT,), BaseInfo(), {"sks": torch.tensor([0.1, 1 / 3])})
     assert artifact.embeddings["sks"].dtype == torch.float16
     with pytest.raises(ConesError, match=r"^sks: has values that are NaN or too large for float16"):
         replace(artifact, embeddings={"sks": torch.tensor([1e5])})
@@ -191,16 +192,24 @@ def rewritten(path: Path, **changes: str) -> None:
     with safe_open(path, "numpy") as file:
         metadata = {**file.metadata(), **changes}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    path.write_bytes(safetensors_bytes(tensors, metadata))
+    del metadata["digest"]
+    signed = hashlib.sha256(safetensors_bytes(tensors, metadata)).hexdigest()[:32]
+    path.write_bytes(safetensors_bytes(tensors, {**metadata, "digest": signed}))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": "2"}, "expected the artifact version 1, found 2; upgrade cones"),
-        ({"method": "lora"}, "the file is damaged, copy or download it again"),
-        ({"subjects": "no json"}, "its content is malformed"),
-        ({"subjects": json.dumps([{"name": 1}])}, "its content is malformed"),
+        (
+            {"format_version": "2"},
+            "of version 1, found 2; upgrade cones",
+        ),
+        ({"subjects": "no json"}, "subjects: cannot be read as JSON .*; the file"),
+        ({"subjects": json.dumps([{"name": 1}])}, "subjects: expected class_noun, prompt and"),
+        ({"info": "1"}, "expected a list of subjects and an object of info"),
+        ({"info": "[[]]"}, "expected a list of subjects and an object of info"),
+        ({"info": "[" * 3000}, "info: .*at most 32 levels, found 3000"),
+        ({"info": '{"seed":0}'}, "info seed: expected a text, found 0"),
     ],
 )
 def test_a_file_that_cannot_be_trusted_is_refused(
@@ -212,6 +221,14 @@ def test_a_file_that_cannot_be_trusted_is_refused(
     with pytest.raises(NeuronFileError, match=message) as error:
         load_artifact(path)
     assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_factors_that_do_not_match_are_refused(artifact: TunedWeights) -> None:
+    for down, up in (((2, 6), (6, 3)), ((2,), (6, 2)), ((), ())):
+        with pytest.raises(InputError, match=r"a: expected factors \[r, in\] and"):
+            replace(artifact, factors={"a": (torch.ones(down), torch.ones(up))})
+    with pytest.raises(InputError, match="zwx: has an embedding, but is no subject's token"):
+        replace(artifact, embeddings={"zwx": torch.ones(3)})
 
 
 def test_a_flipped_bit_is_found(artifact: TunedWeights, tmp_path: Path) -> None:
@@ -230,15 +247,15 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
     for path, message in (
-        (other, "a safetensors file without concept neurons"),
-        (broken, "expected a whole safetensors file"),
+        (other, "is a safetensors file of another kind, not a neuron file"),
+        (broken, "expected a safetensors file, found 7 bytes of something else"),
         (tmp_path / "none", "there is no such file"),
         (tmp_path, "is a folder"),
     ):
         with pytest.raises(NeuronFileError, match=message):
             load_artifact(path)
     save_file({"a": torch.ones(2)}, other)  # without metadata
-    with pytest.raises(NeuronFileError, match="expected the artifact version 1, found none"):
+    with pytest.raises(NeuronFileError, match="of another kind, not a file of `cones fit`"):
         TunedWeights.load(other)
 
 

@@ -5,8 +5,10 @@ import json
 import pickle
 import random
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from safetensors.numpy import save_file
 from cones import neuronfile
 from cones.errors import InputError, NeuronFileError
 from cones.files import safetensors_bytes
-from cones.neuronfile import file_hash, load, nbytes, save, to_bytes
+from cones.neuronfile import FORMAT, file_hash, from_bytes, load, nbytes, save, to_bytes
 from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
 
 SHAPES = {"a.to_k": (4, 4), "a.to_v": (5, 1)}
@@ -159,6 +161,12 @@ def test_a_reader_lets_other_metadata_pass(tmp_path: Path) -> None:
     assert load(tmp_path / "a") == SMALL
 
 
+def test_too_long_texts_are_not_written() -> None:
+    long = replace(SMALL, info={"a": "x" * 2**22})
+    with pytest.raises(InputError, match="at most 4194304 bytes of names and metadata in a neuron"):
+        to_bytes(long)
+
+
 def test_too_much_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"^k: expected at most 2147483648 weights"):
         to_bytes(ConceptNeurons({"k": (2**16, 2**16)}, {}))
@@ -177,6 +185,12 @@ def parts() -> tuple[dict[str, str], dict[str, np.ndarray]]:
     return header["__metadata__"], load_tensors(data)
 
 
+def file_of(tensors: dict[str, np.ndarray]) -> bytes:
+    """A file with other tensors, and the digest that belongs to them."""
+    metadata = parts()[0]
+    return b"".join(FORMAT.parts(tensors, {key: metadata[key] for key in FORMAT.signed or ()}))
+
+
 def with_metadata(**changed: str | None) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         metadata, tensors = parts()
@@ -186,14 +200,32 @@ def with_metadata(**changed: str | None) -> Callable[[Path], object]:
     return write
 
 
-def with_tensors(**changed: np.ndarray | None) -> Callable[[Path], object]:
+def signed(**changed: str) -> Callable[[Path], object]:
+    """Other metadata, with the digest that belongs to them."""
+
     def write(path: Path) -> None:
         metadata, tensors = parts()
-        renamed = {name.replace("__", "."): tensor for name, tensor in changed.items()}
-        tensors = {k: v for k, v in {**tensors, **renamed}.items() if v is not None}
-        save_file(tensors, path, metadata)
+        metadata = {key: metadata[key] for key in FORMAT.signed or ()}
+        FORMAT.save(path, tensors, {**metadata, **changed})
 
     return write
+
+
+def with_tensors(**changed: np.ndarray | None) -> Callable[[Path], object]:
+    """Other tensors, with the digest that belongs to them."""
+
+    def write(path: Path) -> None:
+        renamed = {name.replace("__", "."): tensor for name, tensor in changed.items()}
+        tensors = {k: v for k, v in {**parts()[1], **renamed}.items() if v is not None}
+        path.write_bytes(file_of(tensors))
+
+    return write
+
+
+def without_a_tensor(path: Path) -> None:
+    metadata, tensors = parts()
+    del tensors["a.to_k"]
+    save_file(tensors, path, metadata)
 
 
 def coded(out: int, into: int, count: int, code: bytes = b"") -> np.ndarray:
@@ -212,45 +244,68 @@ DAMAGED = "the file is damaged, copy or download it again$"
     ("write", "said"),
     [
         (lambda path: None, "there is no such file; expected a neuron file"),
-        (lambda path: path.mkdir(), "is a folder; name the neuron file in it"),
-        (lambda path: path.write_bytes(b""), "found 0 bytes .*copy or download it again"),
+        (lambda path: path.mkdir(), "is a folder; name a neuron file in it"),
+        (lambda path: path.write_bytes(b""), "is empty; copy or download it again"),
         (lambda path: path.write_bytes(to_bytes(SMALL)[:-1]), "truncated.*download it again"),
         (lambda path: path.write_bytes(to_bytes(SMALL) + b"\0"), "damaged.*download it again"),
         (
             lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid ..."),
             "is a git-LFS pointer.*run `git lfs pull`",
         ),
-        (lambda path: path.write_bytes(pickle.dumps([1])), "pickle.*never opened; name a neuron"),
-        (zipped, "zip archive.*never opened; name a neuron file"),
+        (
+            lambda path: path.write_bytes(pickle.dumps([1])),
+            "is a pickle .*never opened.*; name a neuron file",
+        ),
+        (zipped, "zip archive .*never opened.*; name a neuron file"),
         (
             lambda path: save_file({"lora_down.weight": np.zeros((2, 2), np.float32)}, path),
-            "without concept neurons .*expected format=cones .*found none; name a file that",
+            "is a LoRA, not a neuron file: expected format=cones .*found none; name a file that",
         ),
         (with_metadata(format="pt"), "expected format=cones in its metadata, found pt; name"),
-        (with_metadata(format_version="2"), "expected the format version 1, found 2; upgrade"),
-        (with_metadata(format_version=None), "expected the format version 1, found none;"),
-        (with_metadata(base_model=None), "metadata is incomplete .*'base_model'.*" + DAMAGED),
+        (
+            with_metadata(format_version="2"),
+            "a neuron file of version 1, found 2; upgrade",
+        ),
+        (with_metadata(format_version=None), "expected a neuron file of version 1, found none;"),
+        (
+            with_metadata(base_model=None),
+            "incomplete: base_model is missing; " + DAMAGED,
+        ),
         (with_metadata(digest=None), "expected the digest .*found none; " + DAMAGED),
         (with_metadata(strength="1.0"), "expected the digest .*; " + DAMAGED),
-        (with_metadata(strength="3"), "expected 0 to 2, found 3.0; " + DAMAGED),
-        (with_metadata(strength="x"), "metadata is .*malformed .*" + DAMAGED),
-        (with_metadata(info="[" * 9999), "metadata is .*malformed .*" + DAMAGED),
-        (with_metadata(info='{"seed":0}'), "metadata is .*an object of strings.*" + DAMAGED),
-        (with_metadata(subjects="[1]"), "metadata is .*an object of strings.*" + DAMAGED),
-        (with_metadata(subjects='[{"name":"x"}]'), "metadata is .*malformed.*" + DAMAGED),
-        (with_tensors(a__to_k=None), "expected the digest .*; " + DAMAGED),
+        (signed(strength="3.0"), "expected 0 to 2, found 3.0; " + DAMAGED),
+        (signed(strength="x"), "strength: expected the shortest form .*found x; " + DAMAGED),
+        (signed(strength="1.50"), "strength: .*found 1.50; " + DAMAGED),
+        (signed(strength="nan"), "strength: expected 0 to 2, found nan; " + DAMAGED),
+        (signed(info="[" * 9999), "info: .*at most 32 levels, found 9999.*" + DAMAGED),
+        (signed(info='{"seed": "0"}'), "info: expected JSON without spaces.*" + DAMAGED),
+        (signed(info='{"a":"0","a":"1"}'), "info: .*the key 'a' is there twice.*" + DAMAGED),
+        (signed(info='{"a":NaN}'), "info: .*expected a finite number, found NaN.*" + DAMAGED),
+        (signed(info='{"a":1e999}'), "info: .*expected a finite number, found 1e999.*" + DAMAGED),
+        (signed(info='{"a":"\\ud800"}'), "info: .*surrogates not allowed.*" + DAMAGED),
+        (signed(info='{"seed":0}'), "info seed: expected a text, found 0; " + DAMAGED),
+        (signed(subjects="[1]"), "subjects: expected class_noun, prompt and token.*" + DAMAGED),
+        (signed(subjects='[{"name":"x"}]'), "subjects: expected class_noun, .*" + DAMAGED),
+        (signed(subjects="1"), "a list of subjects and an object of info .*" + DAMAGED),
+        (without_a_tensor, "expected the digest .*; " + DAMAGED),
         (
             with_tensors(a__to_k=np.zeros(3, np.int64)),
-            r"a.to_k: expected a vector of U8, F16 or F32, found I64 \[3\]; " + DAMAGED,
+            r"a.to_k: expected a vector of uint8, found int64 \[3\]; " + DAMAGED,
         ),
-        (with_tensors(a__to_k=np.zeros((20, 1), np.uint8)), r"a.to_k: .*U8 \[20, 1\]; " + DAMAGED),
-        (with_tensors(a__to_k=np.zeros(9, np.uint8)), "a.to_k: .*found 9 uint8; " + DAMAGED),
-        (with_tensors(a__to_k=np.zeros(20, np.float16)), "a.to_k: .*20 float16; " + DAMAGED),
+        (
+            with_tensors(a__to_k=np.zeros((20, 1), np.uint8)),
+            r"a.to_k: .*8 \[20, 1\]; " + DAMAGED,
+        ),
+        (
+            with_tensors(a__to_k=np.zeros(9, np.uint8)),
+            "12 bytes or more, found 9; " + DAMAGED,
+        ),
+        (with_tensors(a__to_k=np.zeros(20, np.float16)), r"a.to_k: .*float16 \[20\]; " + DAMAGED),
         (with_tensors(a__to_k=coded(0, 4, 0)), "a.to_k: .*found 0 x 4; " + DAMAGED),
         (with_tensors(a__to_k=coded(2**31, 2, 1)), "a.to_k: .*2147483648 x 2; " + DAMAGED),
         (
             with_tensors(a__to_k=coded(2**15, 2**16, 2**31)),
-            "at most 134217728 neurons, .*" + DAMAGED,
+            "at most 134217728 neurons .*" + DAMAGED,
         ),
         (
             with_tensors(a__to_k=coded(4, 4, 17)),
@@ -289,9 +344,92 @@ def test_it_refuses(tmp_path: Path, write: Callable[[Path], object], said: str) 
 def test_a_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
     everything = coded(2**13, 2**13, 2**26)
     tensors = {"a": everything, "b": everything, "c": coded(1, 1, 1)}
-    save_file(tensors, tmp_path / "bomb", parts()[0])
     with pytest.raises(NeuronFileError, match="expected at most 134217728 neurons"):
-        load(tmp_path / "bomb")
+        from_bytes(file_of(tensors))
+
+
+@pytest.mark.parametrize(
+    ("out", "into", "count"),
+    [(2**13, 2**14, 2**27), (2**13, 2**14, 2**27 - 1), (2**9, 2**14, 2**23)],
+)
+def test_few_bytes_take_little_memory(out: int, into: int, count: int) -> None:
+    """A full matrix has a code of no bytes: so small a file may not stand for so much."""
+    data = file_of({"a": coded(out, into, count)})
+    tracemalloc.start()
+    with pytest.raises(NeuronFileError, match=rf"fewer neurons in a file of {len(data)} bytes"):
+        from_bytes(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("density", [0.001, 0.02, 0.29, 0.31, 0.5, 0.71, 1])
+@pytest.mark.parametrize("tuned", [None, np.float16, "quaternary"])
+def test_reading_takes_memory_in_proportion_to_the_file(density: float, tuned: object) -> None:
+    size = 2**20
+    index = np.flatnonzero(np.random.default_rng(0).random(size) < density)
+    levels = np.array([0.5, -1, 2, 3], dtype=np.float32)
+    rng = np.random.default_rng(1)
+    value = rng.random(len(index)).astype(np.float32)
+    if tuned == "quaternary":
+        value = levels[rng.integers(0, 4, len(index))]
+    elif tuned is not None:
+        value = value.astype(tuned)
+    data = to_bytes(ConceptNeurons({"a": (2**10, 2**10)}, {"a": index}, tuned and {"a": value}))
+    tracemalloc.start()
+    read = from_bytes(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read) == len(index)
+    assert peak <= 2**24 + 64 * len(data)
+
+
+ODD = st.one_of(
+    st.text(st.characters(), max_size=5),  # half surrogate pairs too
+    st.sampled_from(["a", "a.values", ".values", "__metadata__", "", "a\0b", "\n"]),
+    st.sampled_from([None, 1, 0.5, b"a", ()]),
+)
+
+
+@st.composite
+def odd_neurons(draw: st.DrawFn) -> Callable[[], ConceptNeurons]:
+    layer, texts, info = (
+        draw(ODD),
+        draw(st.lists(ODD, min_size=5, max_size=5)),
+        draw(st.none() | ODD),
+    )
+    info = (
+        {draw(st.just("a") | ODD.filter(lambda o: o.__hash__)): draw(ODD)} if info is None else info
+    )
+    strength = draw(st.floats() | st.sampled_from([-0.0, 1, True, "1", None]))
+    tuned = draw(st.booleans())
+
+    def made() -> ConceptNeurons:
+        return ConceptNeurons(
+            {layer: (2, 3)},
+            {layer: np.array([1, 4])},
+            {layer: np.array([0.5, 1e-30])} if tuned else None,
+            (SubjectInfo(*texts[:3]),),
+            strength,
+            BaseInfo(*texts[3:]),
+            info,
+        )
+
+    return made
+
+
+@given(odd_neurons())
+def test_what_is_saved_can_be_loaded(made: Callable[[], ConceptNeurons]) -> None:
+    """Or it is refused, in one line that can be printed."""
+    try:
+        neurons = made()
+        data = to_bytes(neurons)
+    except InputError as error:
+        assert len(str(error)) <= 300 and str(error).isprintable()
+    else:
+        read = from_bytes(data)
+        assert read == neurons and read.info == neurons.info and to_bytes(read) == data
+        assert load_tensors(data).keys() >= neurons.shapes.keys()  # by the format's own library too
 
 
 def test_a_key_given_twice_is_no_way_round_the_digest(tmp_path: Path) -> None:
@@ -299,7 +437,7 @@ def test_a_key_given_twice_is_no_way_round_the_digest(tmp_path: Path) -> None:
     length = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + length].replace(b'"strength":"1.5"', b'"strength":"1.5","strength":"0.5"')
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
-    with pytest.raises(NeuronFileError, match="digest"):
+    with pytest.raises(NeuronFileError, match="the key 'strength' is there twice"):
         load(tmp_path / "a")
 
 

@@ -1,6 +1,5 @@
 """Quaternary values: two bits each, bit for bit, and the levels of the least error."""
 
-import hashlib
 from math import inf
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
 
 from cones.errors import NeuronFileError
-from cones.files import safetensors_bytes
-from cones.neuronfile import _metadata, load, to_bytes
+from cones.neuronfile import FORMAT, _metadata, load, to_bytes
 from cones.neurons import ConceptNeurons
 from cones.quaternary import Values, fits, nearest, pack, unpack
 
@@ -94,9 +92,7 @@ def written(values: np.ndarray) -> bytes:
     """The file of NEURONS with its values stored in some way."""
     tensors = {**load_tensors(to_bytes(NEURONS)), "k.values": values}
     tensors["v.values"] = np.zeros(0, values.dtype)
-    metadata = _metadata(NEURONS)
-    digest = hashlib.sha256(safetensors_bytes(tensors, metadata)).hexdigest()[:32]
-    return safetensors_bytes(tensors, {**metadata, "digest": digest})
+    return b"".join(FORMAT.parts(tensors, _metadata(NEURONS)))
 
 
 def test_a_file_stores_them_where_that_is_shortest(tmp_path: Path) -> None:

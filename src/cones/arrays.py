@@ -9,6 +9,34 @@ from cones.errors import InputError
 from cones.quaternary import Values
 
 
+def checked_texts(what: str, *texts: str) -> None:
+    """Refuses what no file could hold.
+
+    Raises:
+        InputError: one is no text, or not of Unicode (half of a surrogate pair).
+    """
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"{what}: expected a text, found {text!r}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{what}: expected a text of Unicode, found {text!r}") from error
+
+
+def checked_info(info: Mapping[str, str]) -> dict[str, str]:
+    """Information about where a result comes from, by its key.
+
+    Raises:
+        InputError: it is no mapping from texts to texts.
+    """
+    if not isinstance(info, Mapping):
+        raise InputError(f"info: expected a mapping from texts to texts, found {info!r}")
+    for key, text in info.items():
+        checked_texts(f"info {key}", key, text)
+    return dict(sorted(info.items()))
+
+
 def checked_shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
     """The shape (out, in) of a layer's weight.
 
@@ -21,7 +49,7 @@ def checked_shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def checked_indices(layer: str, given: Indices, size: int) -> Indices:
-    """A read-only copy of a layer's indices, int64 [count], into `size` weights.
+    """A layer's indices, int64 [count], into `size` weights: read-only, a copy unless they were.
 
     Raises:
         InputError: they are no integers, not in strictly increasing order, or out of range.
@@ -32,13 +60,13 @@ def checked_indices(layer: str, given: Indices, size: int) -> Indices:
             f"{layer}: expected indices as a vector of integers, found {array.dtype} "
             f"{list(array.shape)}; of a mask, take numpy.flatnonzero"
         )
-    index = array.astype(np.int64)
+    index = array.astype(np.int64, copy=array.flags.writeable)
     if len(index) and not 0 <= index.min() <= index.max() < size:
-        wrong = index[(index < 0) | (index >= size)][0]
-        raise InputError(f"{layer}: expected indices from 0 to {size - 1}, found {wrong}")
-    steps = np.diff(index)
-    if len(steps) and steps.min() <= 0:
-        at = int(np.argmax(steps <= 0))
+        outside = index[(index < 0) | (index >= size)][0]
+        raise InputError(f"{layer}: expected indices from 0 to {size - 1}, found {outside}")
+    back = index[1:] <= index[:-1]
+    if back.any():
+        at = int(np.argmax(back))
         found = f"{index[at]} before {index[at + 1]}"
         raise InputError(
             f"{layer}: expected unique indices in order, found {found}; take numpy.unique"

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from cones.errors import NeuronFileError
 
 Indices = npt.NDArray[np.int64]
+Gaps = npt.NDArray[np.uint32]
 Bits = npt.NDArray[np.bool_]
 
 
@@ -45,8 +46,8 @@ def encode(indices: Indices, size: int) -> bytes:
 def decode(data: bytes, size: int, count: int) -> Indices:
     """The mask of a code; `encode` of the result is `data` again.
 
-    Memory and time are bounded by the length of `data` and by `count`: who reads what others wrote
-    bounds `count` first.
+    It takes 9 bytes of memory for each byte of `data`, and 17 for each one: who reads what others
+    wrote bounds `count` first.
 
     Args:
         data: the bytes of `encode`.
@@ -54,7 +55,7 @@ def decode(data: bytes, size: int, count: int) -> Indices:
         count: the number of ones, at most `size`.
 
     Returns:
-        The places of the ones, int64 [count], strictly increasing, in [0, size).
+        The places of the ones, int64 [count], strictly increasing, in [0, size); read-only.
 
     Raises:
         NeuronFileError: `data` is no code of such a mask.
@@ -62,42 +63,56 @@ def decode(data: bytes, size: int, count: int) -> Indices:
     reader = _Reader(data)
     indices = _decode(reader, size, count)
     reader.close()
+    indices.setflags(write=False)
     return indices
 
 
 _NO_BITS: Bits = np.zeros(0, dtype=np.bool_)
+_BLOCK = 2**20  # bits
+_TOO_FAR = "the gaps add up to more than the places of the matrix"
 
 
 class _Reader:
-    """Hands out the bits of a code from its front."""
+    """Hands out the bits of a code from its front; unpacks no more than is asked for."""
 
     def __init__(self, data: bytes) -> None:
-        self._bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8)).view(np.bool_)
+        self._bytes = np.frombuffer(data, dtype=np.uint8)
         self._at = 0
 
     def take(self, count: int) -> Bits:
         """The next `count` bits."""
-        if self._at + count > len(self._bits):
+        size = 8 * len(self._bytes)
+        if self._at + count > size:
             raise NeuronFileError(
-                f"the code is cut short: expected at least {self._at + count} bits, "
-                f"found {len(self._bits)}"
+                f"the code is cut short: expected at least {self._at + count} bits, found {size}"
             )
-        self._at += count
-        return self._bits[self._at - count : self._at]
+        first, self._at = self._at, self._at + count
+        part = np.unpackbits(self._bytes[first // 8 : -(-self._at // 8)]).view(np.bool_)
+        return part[first % 8 : first % 8 + count]
 
-    def unary(self, count: int) -> Indices:
-        """The next `count` numbers in unary, int64 [count]."""
-        ends = np.flatnonzero(self._bits[self._at :])[:count]
-        if len(ends) < count:
-            raise NeuronFileError(f"the code is cut short: expected {count} gaps, found fewer")
-        self.take(int(ends[-1]) + 1 if count else 0)
-        return np.diff(ends, prepend=-1) - 1
+    def unary(self, count: int, most: int) -> Gaps:
+        """The next `count` numbers in unary, uint32 [count], which add up to `most` or less."""
+        start, blocks, found = self._at, [], 0
+        while found < count:
+            at = self._at
+            allowed, left = start + count + most - at, 8 * len(self._bytes) - at
+            if not allowed:
+                raise NeuronFileError(_TOO_FAR)
+            if not left:
+                raise NeuronFileError(f"the code is cut short: expected {count} gaps, found fewer")
+            block = self.take(min(_BLOCK, allowed, left))
+            blocks.append((np.flatnonzero(block) + (at - start)).astype(np.uint32))
+            found += len(blocks[-1])
+        ends = np.concatenate(blocks)[:count]
+        self._at = start + int(ends[-1]) + 1
+        ends[1:] -= ends[:-1] + 1
+        return ends
 
     def close(self) -> None:
         """Refuses what lies beyond the code: whole bytes, or a last one not filled with zeros."""
-        rest = self._bits[self._at :]
-        if len(rest) >= 8 or rest.any():
-            raise NeuronFileError(f"the code is followed by {len(rest)} bits that are none of it")
+        left = 8 * len(self._bytes) - self._at
+        if left >= 8 or self.take(left).any():
+            raise NeuronFileError(f"the code is followed by {left} bits that are none of it")
 
 
 def _encode(indices: Indices, size: int, put: Callable[[Bits], None]) -> None:
@@ -146,7 +161,10 @@ def _encode_gaps(indices: Indices, size: int, put: Callable[[Bits], None]) -> No
     put(unary)
     long = remainder >= short
     head = np.where(long, (remainder + short) >> 1, remainder)
-    put(((head[:, None] >> np.arange(b)[::-1]) & 1).astype(np.bool_).ravel())
+    bits = np.empty((len(head), b), dtype=np.bool_)
+    for place in range(b):
+        bits[:, place] = (head >> (b - 1 - place)) & 1
+    put(bits.ravel())
     put(((remainder[long] + short) & 1).astype(np.bool_))
 
 
@@ -154,16 +172,25 @@ def _decode_gaps(reader: _Reader, size: int, count: int) -> Indices:
     if not count:
         return np.zeros(0, dtype=np.int64)
     m, b, short = _golomb(size, count)
-    quotient = reader.unary(count)
-    if int(quotient.sum()) * m + count > size:  # in Python's integers: nothing overflows
-        raise NeuronFileError(f"the gaps add up to more than the {size} places of the matrix")
-    bits = reader.take(count * b).reshape(count, b)
-    remainder = bits @ (1 << np.arange(b, dtype=np.int64)[::-1])
+    gaps = reader.unary(count, (size - count) // m)
+    gaps *= np.uint32(m)  # at most `size`, and the remainders are below m: nothing overflows
+    bits, remainder = reader.take(count * b).reshape(count, b), np.zeros(count, dtype=np.uint32)
+    for place in range(b):
+        remainder <<= 1
+        remainder |= bits[:, place]
+    del bits
     long = remainder >= short
-    remainder[long] = 2 * remainder[long] - short + reader.take(int(long.sum()))
-    indices: Indices = np.cumsum(quotient * m + remainder + 1) - 1
+    np.multiply(remainder, 2, out=remainder, where=long)
+    np.subtract(remainder, np.uint32(short), out=remainder, where=long)
+    tail = np.zeros(count, dtype=np.bool_)
+    tail[long] = reader.take(int(np.count_nonzero(long)))
+    gaps += remainder
+    gaps += tail
+    gaps += 1
+    indices: Indices = np.cumsum(gaps, dtype=np.int64)
+    indices -= 1
     if indices[-1] >= size:
-        raise NeuronFileError(f"the gaps add up to more than the {size} places of the matrix")
+        raise NeuronFileError(_TOO_FAR)
     return indices
 
 

@@ -3,11 +3,19 @@
 import sys
 import warnings
 
+from cones.text import printable
+
 _INSIDE = ("cones", "contextlib")  # packages whose frames stand between a fault and its caller
 
 
 class ConesError(Exception):
-    """Anything that a user can mend: the command line prints its one line and exits with 1."""
+    """Anything that a user can mend: the command line prints its one line and exits with 1.
+
+    The message becomes `cones.text.printable`: it may quote what a file or a user says as it is.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class InputError(ConesError):
@@ -28,6 +36,9 @@ class BusyError(ConesError):
 
 class BaseModelWarning(UserWarning):
     """The neurons belong to a base model of the same layout with other weights: a fine-tune."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -15,6 +15,15 @@ import numpy.typing as npt
 
 from cones.errors import InputError
 
+# safetensors' name of a type of value -> numpy's, in the order in which a file has them.
+KINDS: dict[str, type[np.generic]] = {
+    "I64": np.int64,
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "U8": np.uint8,
+}
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -86,28 +95,49 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
 def safetensors_bytes(
     tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]
 ) -> bytes:
-    """The bytes of a safetensors file, the same whenever the content is.
+    """The bytes of a safetensors file: `safetensors_parts` in one piece."""
+    return b"".join(safetensors_parts(tensors, metadata))
+
+
+def safetensors_parts(
+    tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]
+) -> list[bytes | memoryview]:
+    """The bytes of a safetensors file in pieces, the same whenever the content is.
 
     (The safetensors library's own writer puts the metadata in a random order.) The length of the
     header, 8 bytes, little-endian; the header, compact ASCII JSON padded with spaces to a multiple
     of 8: `__metadata__` first, its keys sorted, then the tensors in the order of their data; the
-    data, one after another: first F32, then F16, then U8, each kind by name.
+    data, one after another, by their kind in the order of `KINDS`, each kind by name.
 
     Args:
-        tensors: name -> array of float32, float16 or uint8.
+        tensors: name -> array of one of `KINDS`.
         metadata: what goes into `__metadata__`.
+
+    Returns:
+        The header with its length, then the bytes of each tensor.
+
+    Raises:
+        InputError: a tensor is of another kind.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    parts, end = [], 0
-    for kind, dtype in (("F32", np.float32), ("F16", np.float16), ("U8", np.uint8)):
-        for name in sorted(name for name, tensor in tensors.items() if tensor.dtype == dtype):
-            parts.append(tensors[name].tobytes())
-            start, end = end, end + len(parts[-1])
-            shape = list(tensors[name].shape)
-            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    parts: list[memoryview] = []
+    order, end = list(KINDS), 0
+    kinds = {name: _kind(name, tensor.dtype) for name, tensor in tensors.items()}
+    for name in sorted(tensors, key=lambda name: (order.index(kinds[name]), name)):
+        parts.append(np.ascontiguousarray(tensors[name]).data)
+        start, end = end, end + parts[-1].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+    return [struct.pack("<Q", len(text)) + text, *parts]
+
+
+def _kind(name: str, dtype: np.dtype[Any]) -> str:
+    for kind, known in KINDS.items():
+        if dtype == known:
+            return kind
+    raise InputError(f"{name}: expected values of {', '.join(KINDS)}, found {dtype}")
 
 
 def shown(path: Path) -> str:

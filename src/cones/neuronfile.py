@@ -26,33 +26,38 @@ Metadata, all strings:
 - For other programs only, not read: `neurons` (their number), `density`, `modelspec.*`.
 
 JSON has no spaces, keys sorted and everything but ASCII escaped. A reader lets further metadata
-pass. It refuses more than 2^31 weights in a layer, and more than 2^27 neurons in a file.
+pass. It refuses more than 2^31 weights in a layer, more than 2^27 neurons in a file, and so many
+that reading them takes more memory than 64 MiB and 48 times the size of the file: 8 bytes for each,
+and as much again for those of the layer that has the most. A writer refuses them too.
 """
 
 import hashlib
-import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-from cones import codec, quaternary
+from cones import codec, origin, quaternary
+from cones.container import Array, Container, Format, Tensors
 from cones.errors import ConesError, InputError, NeuronFileError
-from cones.files import atomic_write, safetensors_bytes
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.files import atomic_write
+from cones.neurons import ConceptNeurons
 from cones.quaternary import Values
 
-VERSION = 1
 MAX_WEIGHTS = 2**31
 MAX_NEURONS = 2**27
 
-Tensors = dict[str, npt.NDArray[Any]]
+FORMAT = Format(
+    "cones",
+    "1",
+    "a neuron file",
+    "a file that `cones find` has written",
+    ("strength", *origin.KEYS),
+)
 
 _HEAD = struct.Struct("<III")  # out, in, count
 _VALUES = ".values"
@@ -75,35 +80,27 @@ def load(path: str | os.PathLike[str]) -> ConceptNeurons:
     Raises:
         NeuronFileError: there is no such file, it is no neuron file, of a newer version or damaged.
     """
-    _require_file(path)
-    try:
-        with safe_open(os.fspath(path), "numpy") as file:
-            metadata = file.metadata() or {}
-            _require_format(path, metadata)
-            return _parse(metadata, _read_tensors(file))
-    except (SafetensorError, OSError) as error:
-        raise NeuronFileError(f"{path}: {_what_else(Path(path))}") from error
-    except _Damage as error:
-        raise NeuronFileError(
-            f"{path}: {error}; the file is damaged, copy or download it again"
-        ) from error
+    return _parse(FORMAT.load(path), os.fspath(path))
+
+
+def from_bytes(data: bytes, name: str = "neuron file") -> ConceptNeurons:
+    """The neurons of a file with these bytes, which messages call `name`; as `load`."""
+    return _parse(FORMAT.from_bytes(data, name), name)
 
 
 def to_bytes(neurons: ConceptNeurons) -> bytes:
     """The bytes of a neuron file.
 
     Raises:
-        InputError: a layer has more weights, or the file more neurons, than a file takes.
+        InputError: there is more in `neurons` than a file takes, or a name that it cannot hold.
     """
     for layer, (out, into) in neurons.shapes.items():
         if out * into > MAX_WEIGHTS:
             raise InputError(f"{layer}: expected at most {MAX_WEIGHTS} weights, found {out * into}")
-    if len(neurons) > MAX_NEURONS:
-        raise InputError(f"expected at most {MAX_NEURONS} neurons in a file, found {len(neurons)}")
+        if layer.endswith(_VALUES):
+            raise InputError(f"{layer}: no layer in a file is called so; rename it")
     named = " and ".join(f"{subject.token} {subject.class_noun}" for subject in neurons.subjects)
-    tensors, metadata = _tensors(neurons), _metadata(neurons)
-    metadata |= {
-        "digest": _digest(tensors, metadata),
+    unsigned = {
         "neurons": str(len(neurons)),
         "density": f"{neurons.density:.6g}",
         "modelspec.sai_model_spec": "1.0.0",
@@ -111,7 +108,9 @@ def to_bytes(neurons: ConceptNeurons) -> bytes:
         "modelspec.architecture": f"{neurons.base.name or 'unknown'}/concept-neurons",
         "modelspec.implementation": "cones",
     }
-    return safetensors_bytes(tensors, metadata)
+    data = b"".join(FORMAT.parts(_tensors(neurons), _metadata(neurons), unsigned))
+    _require_room([len(index) for index in neurons.indices.values()], len(data))
+    return data
 
 
 def nbytes(neurons: ConceptNeurons) -> int:
@@ -125,7 +124,8 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     Raises:
         NeuronFileError: there is no such file.
     """
-    _require_file(path)
+    if not Path(path).is_file():
+        raise NeuronFileError(f"{path}: there is no such file; expected a neuron file")
     return _hash(Path(path).read_bytes())
 
 
@@ -139,20 +139,15 @@ def _hash(data: bytes) -> str:
 
 
 def _metadata(neurons: ConceptNeurons) -> dict[str, str]:
-    """The metadata that a reader reads, but for the digest."""
+    """The metadata that are signed."""
     return {
-        "format": "cones",
-        "format_version": str(VERSION),
-        "base_model": neurons.base.name,
-        "base_fingerprint": neurons.base.fingerprint,
-        "subjects": _json([vars(subject) for subject in neurons.subjects]),
         "strength": repr(neurons.strength),
-        "info": _json(dict(neurons.info)),
+        **origin.to_metadata((neurons.subjects, neurons.base, neurons.info)),
     }
 
 
-def _tensors(neurons: ConceptNeurons) -> Tensors:
-    tensors: Tensors = {}
+def _tensors(neurons: ConceptNeurons) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
     for layer, index in neurons.indices.items():
         out, into = neurons.shapes[layer]
         code = _HEAD.pack(out, into, len(index)) + codec.encode(index, out * into)
@@ -163,9 +158,9 @@ def _tensors(neurons: ConceptNeurons) -> Tensors:
     return tensors
 
 
-def _shortest(values: Mapping[str, Values]) -> Tensors:
+def _shortest(values: Mapping[str, Values]) -> dict[str, Array]:
     """The values of all layers in the shortest form that holds them exactly."""
-    forms: list[Tensors] = []
+    forms: list[dict[str, Array]] = []
     if all(_is_half(value) for value in values.values()):
         forms.append({layer: value.astype(np.float16) for layer, value in values.items()})
     if all(quaternary.fits(value) for value in values.values()):
@@ -180,73 +175,40 @@ def _is_half(value: Values) -> bool:
         return np.array_equal(value.astype(np.float16).astype(np.float32), value)
 
 
-def _digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
-    return hashlib.sha256(safetensors_bytes(tensors, metadata)).hexdigest()[:32]
+def _require_room(counts: Iterable[int], size: int) -> None:
+    """Bounds what the indices of a file of `size` bytes take, in memory and time."""
+    counts = list(counts)
+    total = sum(counts)
+    if total > MAX_NEURONS:
+        raise InputError(f"expected at most {MAX_NEURONS} neurons in a file, found {total}")
+    if 8 * (total + max(counts, default=0)) > 2**26 + 48 * size:
+        raise InputError(f"expected fewer neurons in a file of {size} bytes, found {total}")
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _require_file(path: str | os.PathLike[str]) -> None:
-    if Path(path).is_dir():
-        raise NeuronFileError(f"{path}: is a folder; name the neuron file in it")
-    if not Path(path).is_file():
-        raise NeuronFileError(f"{path}: there is no such file; expected a neuron file")
-
-
-def _require_format(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != "cones":
-        raise NeuronFileError(
-            f"{path}: a safetensors file without concept neurons (a LoRA or a model?): expected "
-            f"format=cones in its metadata, found {metadata.get('format', 'none')}; name a file "
-            "that `cones find` has written"
-        )
-    version = metadata.get("format_version", "")
-    if version != str(VERSION):
-        raise NeuronFileError(
-            f"{path}: expected the format version {VERSION}, found {version or 'none'}; "
-            "upgrade cones if that is a newer one"
-        )
-
-
-class _Damage(Exception):
-    """What is wrong in a file that says it is a neuron file."""
-
-
-def _read_tensors(file: Any) -> Tensors:
-    names = list(file.keys())
-    for name in names:  # before get_tensor, which fails on kinds that numpy lacks
-        part = file.get_slice(name)
-        kind, shape = part.get_dtype(), part.get_shape()
-        if kind not in ("F32", "F16", "U8") or len(shape) != 1:
-            raise _Damage(f"{name}: expected a vector of U8, F16 or F32, found {kind} {shape}")
-    return {name: file.get_tensor(name) for name in names}
-
-
-def _parse(metadata: Mapping[str, str], tensors: Tensors) -> ConceptNeurons:
-    """What `_metadata` and `_tensors` were made of; the digest is checked."""
-    values = {name: tensor for name, tensor in tensors.items() if name.endswith(_VALUES)}
-    codes = {name: tensor for name, tensor in tensors.items() if name not in values}
-    shapes, indices = _decode(codes)
+def _parse(container: Container, name: str) -> ConceptNeurons:
+    """What `_metadata` and `_tensors` were made of."""
+    metadata, tensors = container.metadata, container.tensors
+    values = {key: tensor for key, tensor in tensors.items() if key.endswith(_VALUES)}
+    codes = {key: tensor for key, tensor in tensors.items() if key not in values}
     try:
-        neurons = ConceptNeurons(
-            shapes,
-            indices,
-            _unpacked(values, indices) or None,
-            tuple(SubjectInfo(**_texts(subject)) for subject in json.loads(metadata["subjects"])),
-            float(metadata["strength"]),
-            BaseInfo(metadata["base_model"], metadata["base_fingerprint"]),
-            _texts(json.loads(metadata["info"])),
+        shapes, indices = _decode(codes, container.nbytes)
+        subjects, base, info = origin.from_metadata(metadata)
+        strength = _strength(metadata["strength"])
+        return ConceptNeurons(
+            shapes, indices, _unpacked(values, indices) or None, subjects, strength, base, info
         )
-        digest = _digest(tensors, _metadata(neurons))
     except ConesError as error:
-        raise _Damage(str(error)) from error
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _Damage(f"its metadata is incomplete or malformed ({error})") from error
-    if metadata.get("digest") != digest:
-        raise _Damage(f"expected the digest {digest}, found {metadata.get('digest', 'none')}")
-    return neurons
+        raise FORMAT.damaged(name, error) from error
+
+
+def _strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if repr(value) != text:
+        raise InputError(f"strength: expected the shortest form of a number, found {text}")
+    return value
 
 
 def _unpacked(tensors: Tensors, indices: Mapping[str, codec.Indices]) -> dict[str, Values]:
@@ -254,59 +216,51 @@ def _unpacked(tensors: Tensors, indices: Mapping[str, codec.Indices]) -> dict[st
     values = {}
     for name, tensor in tensors.items():
         layer = name.removesuffix(_VALUES)
+        _require_vector(name, tensor, (np.uint8, np.float16, np.float32))
         if tensor.dtype == np.uint8:
-            try:
-                tensor = quaternary.unpack(tensor.tobytes(), len(indices.get(layer, ())))
-            except ConesError as error:
-                raise _Damage(f"{layer}: {error}") from error
+            count = len(indices.get(layer, ()))
+            tensor = _about(layer, quaternary.unpack, tensor.tobytes(), count)
         values[layer] = tensor
     return values
 
 
-def _texts(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise TypeError("expected an object of strings")
-    return value
-
-
-def _decode(codes: Tensors) -> tuple[dict[str, tuple[int, int]], dict[str, codec.Indices]]:
+def _decode(
+    codes: Tensors, file_size: int
+) -> tuple[dict[str, tuple[int, int]], dict[str, codec.Indices]]:
     """Shapes and indices of all layers; nothing large is made before all heads are checked."""
     shapes, counts = {}, {}
     for layer, code in codes.items():
-        if code.dtype != np.uint8 or len(code) < _HEAD.size:
-            raise _Damage(f"{layer}: expected 12 bytes or more, found {len(code)} {code.dtype}")
+        _require_vector(layer, code, (np.uint8,))
+        if len(code) < _HEAD.size:
+            raise InputError(f"{layer}: expected 12 bytes or more, found {len(code)}")
         out, into, counts[layer] = _HEAD.unpack(code[: _HEAD.size].tobytes())
         shapes[layer] = (out, into)
         if not 0 < out * into <= MAX_WEIGHTS:
-            raise _Damage(f"{layer}: expected 1 to {MAX_WEIGHTS} weights, found {out} x {into}")
-    if sum(counts.values()) > MAX_NEURONS:
-        raise _Damage(f"expected at most {MAX_NEURONS} neurons, found {sum(counts.values())}")
-    indices = {}
-    for layer, code in codes.items():
-        data, size = code[_HEAD.size :].tobytes(), math.prod(shapes[layer])
-        try:
-            indices[layer] = codec.decode(data, size, counts[layer])
-        except ConesError as error:
-            raise _Damage(f"{layer}: {error}") from error
+            raise InputError(f"{layer}: expected 1 to {MAX_WEIGHTS} weights, found {out} x {into}")
+    _require_room(counts.values(), file_size)
+    indices = {
+        layer: _about(
+            layer,
+            codec.decode,
+            code[_HEAD.size :].tobytes(),
+            math.prod(shapes[layer]),
+            counts[layer],
+        )
+        for layer, code in codes.items()
+    }
     return shapes, indices
 
 
-def _what_else(path: Path) -> str:
-    """What a file is that is no safetensors file, and what to do."""
+def _require_vector(name: str, tensor: Array, kinds: tuple[type, ...]) -> None:
+    if tensor.ndim != 1 or tensor.dtype not in kinds:
+        expected = " or ".join(np.dtype(kind).name for kind in kinds)
+        found = f"{tensor.dtype} {list(tensor.shape)}"
+        raise InputError(f"{name}: expected a vector of {expected}, found {found}")
+
+
+def _about(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call; its errors say what they are about."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        return f"cannot be read ({error.strerror}); check its permissions"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a git-LFS pointer, not the file itself; run `git lfs pull`"
-    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[8:9] != b"{"):
-        return (
-            "is a pickle or a zip archive (a torch .bin or .pt file?), which is never opened; "
-            "name a neuron file"
-        )
-    return (
-        f"expected a whole safetensors file, found {size} bytes that are damaged, truncated or "
-        "something else; copy or download it again"
-    )
+        return call(*arguments)
+    except ConesError as error:
+        raise InputError(f"{what}: {error}") from error

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cones.arrays import checked_indices, checked_shape, checked_values
+from cones.arrays import (
+    checked_indices,
+    checked_info,
+    checked_shape,
+    checked_texts,
+    checked_values,
+)
 from cones.checks import check_number
 from cones.codec import Indices
 from cones.errors import BaseModelError, InputError
@@ -33,6 +39,9 @@ class SubjectInfo:
     class_noun: str
     prompt: str = ""
 
+    def __post_init__(self) -> None:
+        checked_texts("subject", self.token, self.class_noun, self.prompt)
+
     @property
     def phrase(self) -> str:
         """How prompts name it: "sks robot"."""
@@ -50,6 +59,9 @@ class BaseInfo:
 
     name: str = ""
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        checked_texts("base model", self.name, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class ConceptNeurons:
     info: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checked_texts("a layer's name", *self.shapes)
         shapes = {layer: checked_shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
         if not shapes:
             raise InputError("expected at least one layer, found none; give the shape of each")
@@ -113,7 +126,7 @@ class ConceptNeurons:
             values=None if self.values is None else checked_values(self.values, indices),
             subjects=distinct(self.subjects),
             strength=check_strength(self.strength),
-            info=dict(sorted(self.info.items())),
+            info=checked_info(self.info),
         )
 
     def __len__(self) -> int:

@@ -60,11 +60,19 @@ def unpack(data: bytes, count: int) -> Values:
         )
     if not count:
         return np.zeros(0, dtype=np.float32)
-    palette = np.frombuffer(data[: 4 * LEVELS], dtype="<f4").astype(np.float32)
-    bits = np.unpackbits(np.frombuffer(data[4 * LEVELS :], dtype=np.uint8))[: 2 * count]
-    values: Values = palette[bits.reshape(count, 2) @ np.array([2, 1])]
-    if pack(values) != data:
+    palette = np.frombuffer(data[: 4 * LEVELS], dtype="<u4")
+    packed = np.frombuffer(data[4 * LEVELS :], dtype=np.uint8)
+    codes = ((packed[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8)) & 3).ravel()
+    used = np.flatnonzero(np.bincount(codes[:count], minlength=LEVELS))
+    levels = palette[: len(used)]
+    if (
+        codes[count:].any()
+        or used[-1] != len(levels) - 1
+        or (levels[1:] <= levels[:-1]).any()
+        or (palette[len(levels) :] != levels[-1]).any()
+    ):
         raise NeuronFileError("expected quaternary levels in order and codes followed by zeros")
+    values: Values = palette.view("<f4").astype(np.float32)[codes[:count]]
     return values
 
 

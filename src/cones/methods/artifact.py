@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from safetensors import SafetensorError, safe_open
-
 from cones.backbone import Backbone
+from cones.container import format_name
 from cones.generate import Artifact
 from cones.methods.tuned import FORMAT, TunedWeights
 from cones.neuronfile import load, nbytes, neurons_hash
@@ -65,14 +64,6 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     Raises:
         NeuronFileError: there is no such file, it is neither, of a newer version or damaged.
     """
-    if _format(path) == FORMAT:
+    if format_name(path) == FORMAT.name:
         return TunedWeights.load(path)
     return Cones(load(path))  # which says what is wrong with a file that is neither
-
-
-def _format(path: str | os.PathLike[str]) -> str:
-    try:
-        with safe_open(os.fspath(path), "pt") as file:
-            return str((file.metadata() or {}).get("format", ""))
-    except (SafetensorError, OSError):
-        return ""

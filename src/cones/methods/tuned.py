@@ -1,15 +1,13 @@
 """The artifact of all gradient methods, and its file.
 
-An artifact file, `*.safetensors`, is in the safetensors format, as `cones.files.safetensors_bytes`
-writes it. All tensors are F16: `embedding.<token>` [d]; `weight.<part>.<parameter>`, where the part
-is `unet` or `text_encoder`; `factor.<layer>.down` [r, in] and `factor.<layer>.up` [out, r]. The
-metadata are `format` = "cones-artifact", `format_version` = "1", `method`, `subjects`,
-`base_model`, `base_fingerprint` and `info` as in a neuron file, and `digest`: the first 32 hex
-digits of the SHA-256 of this file as it would be without that key.
+An artifact file, `*.safetensors`, is a signed container (`cones.container`). All tensors are F16:
+`embedding.<token>` [d]; `weight.<part>.<parameter>`, where the part is `unet` or `text_encoder`;
+`factor.<layer>.down` [r, in] and `factor.<layer>.up` [out, r]. The metadata, all signed, are
+`format` = "cones-artifact", `format_version` = "1", `method`, and `subjects`, `base_model`,
+`base_fingerprint` and `info` as in a neuron file.
 """
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,20 +15,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import EllipsisType
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cones import origin
+from cones.arrays import checked_info, checked_texts
 from cones.backbone import Backbone
-from cones.errors import BaseModelError, BaseModelWarning, ConesError, NeuronFileError
-from cones.files import atomic_write, safetensors_bytes
+from cones.container import Container, Format, Tensors
+from cones.errors import BaseModelError, BaseModelWarning, ConesError, InputError
+from cones.files import atomic_write
 from cones.layers import denoiser
 from cones.methods.leaves import check_trainable
 from cones.neurons import BaseInfo, SubjectInfo, distinct
 from cones.shutting import base_fingerprint
 
-FORMAT = "cones-artifact"
-VERSION = "1"
+FORMAT = Format(
+    "cones-artifact", "1", "a file of `cones fit`", "a file that `cones fit` has written"
+)
 
 Factors = tuple[Tensor, Tensor]
 Change = tuple[Tensor, list[int] | EllipsisType, Tensor]  # parameter, rows, their new values
@@ -53,7 +55,7 @@ class TunedWeights:
         info: where it comes from (configuration, seed, losses, versions).
 
     Raises:
-        InputError: a token of two subjects.
+        InputError: a token of two subjects or of none, factors that do not match.
         ConesError: a value is NaN, or infinite in float16.
     """
 
@@ -66,6 +68,7 @@ class TunedWeights:
     info: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checked_texts("the method", self.method)
         vars(self).update(  # the way round `frozen`
             subjects=distinct(self.subjects),
             embeddings={token: _half(token, row) for token, row in self.embeddings.items()},
@@ -75,6 +78,13 @@ class TunedWeights:
                 for layer, (down, up) in self.factors.items()
             },
         )
+        checked_info(self.info)
+        for layer, (down, up) in self.factors.items():
+            if not down.dim() == up.dim() == 2 or len(down) != up.shape[1]:
+                found = f"{list(down.shape)} and {list(up.shape)}"
+                raise InputError(f"{layer}: expected factors [r, in] and [out, r], found {found}")
+        for token in self.embeddings.keys() - {subject.token for subject in self.subjects}:
+            raise InputError(f"{token}: has an embedding, but is no subject's token")
 
     @contextmanager
     def applied(self, backbone: Backbone) -> Iterator[Backbone]:
@@ -122,31 +132,12 @@ class TunedWeights:
         Raises:
             NeuronFileError: it cannot be read, is of another version, or is damaged.
         """
-        try:
-            with safe_open(os.fspath(path), "pt") as file:
-                metadata = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise NeuronFileError(f"{path}: cannot be read ({error}); copy it again") from error
-        version = metadata.get("format_version", "none")
-        if version != VERSION:
-            raise NeuronFileError(
-                f"{path}: expected the artifact version {VERSION}, found {version}; upgrade cones "
-                "if that is a newer one"
-            )
-        try:
-            artifact = _parsed(metadata, tensors)
-        except (LookupError, ValueError, TypeError, ConesError) as error:
-            raise NeuronFileError(
-                f"{path}: its content is malformed ({error!r}); copy or download it again"
-            ) from error
-        expected, found = artifact._digest(), metadata.get("digest", "none")
-        if found != expected:
-            raise NeuronFileError(
-                f"{path}: expected the digest {expected}, found {found}; the file is damaged, copy "
-                "or download it again"
-            )
-        return artifact
+        return _parsed(FORMAT.load(path), os.fspath(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "artifact") -> "TunedWeights":
+        """The artifact of a file with these bytes, which messages call `name`; as `load`."""
+        return _parsed(FORMAT.from_bytes(data, name), name)
 
     def _changes(self, backbone: Backbone) -> list[Change]:
         """Everything to overwrite; nothing is changed before all of it is known to fit."""
@@ -164,6 +155,7 @@ class TunedWeights:
         for name, value in self.weights.items():
             self._check(backbone, name, value.shape, there)
             changes.append((there[name], ..., value))
+        checked_info(self.info)
         for layer, (down, up) in self.factors.items():
             name = f"unet.{layer}.weight"
             self._check(backbone, name, (len(up), down.shape[1]), there)
@@ -205,45 +197,48 @@ class TunedWeights:
     def _tensors(self) -> dict[str, Tensor]:
         named = {f"embedding.{token}": row for token, row in self.embeddings.items()}
         named |= {f"weight.{name}": value for name, value in self.weights.items()}
+        checked_info(self.info)
         for layer, (down, up) in self.factors.items():
             named |= {f"factor.{layer}.down": down, f"factor.{layer}.up": up}
         return named
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self._bytes(signed=False)).hexdigest()[:32]
-
-    def _bytes(self, signed: bool = True) -> bytes:
-        metadata = {
-            "format": FORMAT,
-            "format_version": VERSION,
+    def _metadata(self) -> dict[str, str]:
+        return {
             "method": self.method,
-            "subjects": _json([vars(subject) for subject in self.subjects]),
-            "base_model": self.base.name,
-            "base_fingerprint": self.base.fingerprint,
-            "info": _json(dict(self.info)),
+            **origin.to_metadata((self.subjects, self.base, self.info)),
         }
-        if signed:
-            metadata["digest"] = self._digest()
+
+    def _bytes(self) -> bytes:
         arrays = {name: value.numpy() for name, value in self._tensors().items()}
-        return safetensors_bytes(arrays, metadata)
+        return b"".join(FORMAT.parts(arrays, self._metadata()))
 
 
-def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> TunedWeights:
+def _parsed(container: Container, name: str) -> TunedWeights:
     """What `_bytes` was made of."""
+    try:
+        subjects, base, info = origin.from_metadata(container.metadata)
+        of = _by_kind(container.tensors)
+        factors: dict[str, Factors] = {
+            each: (of["factor"][f"{each}.down"], of["factor"][f"{each}.up"])
+            for each in sorted({factor.rpartition(".")[0] for factor in of["factor"]})
+        }
+        method = container.metadata["method"]
+        return TunedWeights(method, subjects, base, of["embedding"], of["weight"], factors, info)
+    except KeyError as error:
+        raise FORMAT.damaged(name, f"{error.args[0]}: is missing") from error
+    except ConesError as error:
+        raise FORMAT.damaged(name, error) from error
+
+
+def _by_kind(tensors: Tensors) -> dict[str, dict[str, Tensor]]:
+    """The tensors by the first part of their names, then by the rest."""
     of: dict[str, dict[str, Tensor]] = {"embedding": {}, "weight": {}, "factor": {}}
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
-        of[kind][rest] = value
-    layers = {name.rpartition(".")[0] for name in of["factor"]}
-    return TunedWeights(
-        metadata["method"],
-        tuple(SubjectInfo(**subject) for subject in json.loads(metadata["subjects"])),
-        BaseInfo(metadata["base_model"], metadata["base_fingerprint"]),
-        of["embedding"],
-        of["weight"],
-        {layer: (of["factor"][f"{layer}.down"], of["factor"][f"{layer}.up"]) for layer in layers},
-        json.loads(metadata["info"]),
-    )
+        if kind not in of or value.dtype != np.float16:
+            raise InputError(f"{name}: expected an embedding, weight or factor of F16")
+        of[kind][rest] = torch.from_numpy(value.copy())
+    return of
 
 
 def _half(name: str, value: Tensor) -> Tensor:
@@ -251,7 +246,3 @@ def _half(name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(half).all():
         raise ConesError(f"{name}: has values that are NaN or too large for float16; fit it again")
     return half
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
