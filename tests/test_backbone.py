@@ -1,8 +1,6 @@
 """The backbone says what diffusers says, and refuses what it cannot serve in one line."""
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.pretrained import _channels_last, load_backbone
 from cones.shutting import base_fingerprint
-
-CANNOT_BE_OPENED = "cannot be opened ("
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +43,6 @@ def test_a_folder_is_opened_and_frozen(backbone: Backbone) -> None:
         assert not any(weight.requires_grad for weight in part.parameters())
 
 
-def test_a_pipeline_is_used_as_it_is() -> None:
-    pipeline = tiny_pipeline()
-    assert load_backbone(pipeline).pipeline is pipeline
-
-
 def test_the_type_of_the_weights_and_of_autocast_are_chosen(backbone: Backbone) -> None:
     half = load_backbone(tiny_folder(), dtype=torch.bfloat16, amp=torch.bfloat16)
     assert (half.dtype, half.amp) == (torch.bfloat16, torch.bfloat16)
@@ -69,60 +60,6 @@ def test_convolutions_are_laid_out_for_a_gpu_and_nothing_else_changes(backbone: 
     inputs = torch.ones(1, 4, 8, 8), torch.tensor([500]), backbone.encode_prompts(["a mug"])
     assert torch.allclose(other.predict(*inputs), backbone.predict(*inputs), atol=1e-5)
     _channels_last(tiny_flux())  # which has no UNet
-
-
-@pytest.mark.parametrize("name", ["nobody/nothing", "no name at all!", "./nowhere"])
-def test_a_model_that_does_not_exist_is_refused(name: str) -> None:
-    line = refusal(name)
-    assert line.startswith(f"model {name!r}: {CANNOT_BE_OPENED}")
-    assert line.endswith(
-        "; expected 'toybox', a diffusers folder, a .safetensors file or the name of a downloaded "
-        "model"
-    )
-
-
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"model {str(tmp_path)!r}: {CANNOT_BE_OPENED}")
-
-
-@pytest.mark.parametrize("name", ["model.ckpt", "pytorch_model.bin", "model.pt"])
-def test_a_pickle_is_never_opened(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"\x80\x04cos\nsystem\n")
-    expected = f"{tmp_path / name}: expected a .safetensors file; convert it first"
-    assert refusal(tmp_path / name) == expected
-
-
-def test_a_folder_of_pickles_is_refused(tmp_path: Path) -> None:
-    tiny_pipeline().save_pretrained(tmp_path, safe_serialization=False)
-    assert CANNOT_BE_OPENED in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
-@pytest.mark.parametrize("damage", ["truncated", "git-lfs", "missing"])
-def test_damaged_weights_are_refused(tmp_path: Path, part: str, damage: str) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_folder(), folder)
-    path = folder / f"{part}.safetensors"
-    whole = path.read_bytes()
-    path.unlink()
-    if damage != "missing":
-        path.write_bytes(whole[:1000] if damage == "truncated" else b"version https://git-lfs.gi")
-    assert CANNOT_BE_OPENED in refusal(folder)
-
-
-def test_a_safetensors_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"no tensors" * 20)
-    assert CANNOT_BE_OPENED in refusal(path)
-
-
-@pytest.mark.parametrize("device", ["cuda", "banana"])
-def test_a_device_that_there_is_not_is_refused(device: str) -> None:
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one")
-    line = refusal(tiny_folder(), device=device)
-    assert line.startswith(f"device {device!r}: cannot be used (")
-    assert line.endswith("; 'cpu' always can")
 
 
 def test_a_pipeline_without_a_part_is_refused() -> None:

@@ -321,7 +321,7 @@ def test_a_strength_out_of_range_is_refused(
 
 def test_a_model_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     options = ("--prompt", "a mug", "--out", tmp_path, "--model", "nobody/nothing")
-    assert fails("generate", *options).startswith("model 'nobody/nothing': cannot be opened (")
+    assert fails("generate", *options).startswith("model 'nobody/nothing': is no file or folder")
 
 
 # -- inspect, evaluate -----------------------------------------------------------------------------

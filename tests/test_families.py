@@ -1,6 +1,5 @@
 """Every family of models is served: found, filed, shut, drawn; and each as diffusers does it."""
 
-import shutil
 import warnings
 from functools import cache
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from test_backbone import refusal
-from tiny import tiny_folder, tiny_pipeline
-from tiny_checkpoint import save_checkpoint
-from tiny_families import PIPELINES, tiny_flux_pipeline, tiny_pixart_pipeline, tiny_sdxl_pipeline
+from tiny import tiny_pipeline
+from tiny_families import PIPELINES, tiny_pixart_pipeline, tiny_sdxl_pipeline
 from torch import Tensor
 
 from cones.attention import attention_maps, photo_maps
@@ -355,102 +353,3 @@ def test_a_scheduler_of_another_kind_is_refused(family: str) -> None:
     other = DDIMScheduler if family in FLOW else FlowMatchEulerDiscreteScheduler
     pipeline.scheduler = other()
     assert f", {other.__name__}" in refusal(pipeline) or f"a {other.__name__}" in refusal(pipeline)
-
-
-@pytest.mark.parametrize("fault", ["lora", "fused", "offloaded", "group", "quantised"])
-def test_weights_that_are_not_in_place_are_refused(fault: str) -> None:
-    pipeline = tiny_flux_pipeline() if fault == "fused" else tiny_sdxl_pipeline()
-    if fault == "lora":
-        from peft import LoraConfig
-
-        pipeline.unet.add_adapter(LoraConfig(r=2, target_modules=["to_k"]))
-        assert "a LoRA lies over it; unload it" in refusal(pipeline)
-    elif fault == "fused":
-        pipeline.transformer.fuse_qkv_projections()
-        assert "unfuse_qkv_projections" in refusal(pipeline)
-    elif fault == "offloaded":
-        from accelerate import cpu_offload
-
-        cpu_offload(pipeline.unet, torch.device("cpu"))
-        assert "its unet is offloaded; load the model without offloading" in refusal(pipeline)
-    elif fault == "group":
-        pipeline.unet.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
-        assert "its unet is offloaded" in refusal(pipeline)
-    else:
-        name = next(iter(projections(pipeline)))
-        layer = pipeline.unet.get_submodule(name)
-        layer.weight = torch.nn.Parameter(layer.weight.to(torch.int8), requires_grad=False)
-        assert "found torch.int8; load the model in one" in refusal(pipeline)
-
-
-def hub(folder: Path, name: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of downloads that holds a model at its branch main."""
-    commit = "0" * 40
-    model = folder / f"models--{name.replace('/', '--')}"
-    (model / "refs").mkdir(parents=True)
-    (model / "refs" / "main").write_text(commit)
-    shutil.copytree(source, model / "snapshots" / commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
-
-
-def test_a_downloaded_revision_is_opened_and_another_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub(tmp_path, "nobody/tiny", tiny_folder(), monkeypatch)
-    for revision in (None, "main", "0" * 40):
-        assert load_backbone("nobody/tiny", revision=revision).name == "nobody/tiny"
-    line = refusal("nobody/tiny", revision="v2")
-    assert line.startswith("model 'nobody/tiny' at revision 'v2': cannot be opened (")
-
-
-def test_one_file_is_opened_with_the_configuration_of_its_kind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline, path = tiny_pipeline(kl=True), tmp_path / "model.safetensors"
-    save_checkpoint(pipeline, path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    assert refusal(path) == (
-        f"{path}: is a checkpoint like stable-diffusion-v1-5/stable-diffusion-v1-5, whose "
-        "configuration and tokenizer are not on this machine; allow their download once "
-        "(--allow_download), or give the model as a diffusers folder"
-    )
-    pipeline.save_pretrained(tmp_path / "configuration")
-    for weights in (tmp_path / "configuration").rglob("*.safetensors"):
-        weights.unlink()
-    base = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    hub(tmp_path / "hub", base, tmp_path / "configuration", monkeypatch)
-    opened = load_backbone(path)
-    assert opened.name == "model.safetensors"
-    for part in ("unet", "vae", "text_encoder"):
-        there, here = (getattr(each, part).state_dict() for each in (pipeline, opened.pipeline))
-        assert there.keys() == here.keys()
-        assert all(torch.equal(there[name], here[name]) for name in there)
-
-
-@pytest.mark.parametrize("missing", ["model_index.json", "text_encoder_2", "unet", "vae"])
-def test_a_folder_half_downloaded_is_refused(missing: str, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    tiny_sdxl_pipeline().save_pretrained(folder)
-    path = folder / missing
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert refusal(folder).startswith(f"model {str(folder)!r}: cannot be opened (")
-
-
-@pytest.mark.parametrize("part", ["tokenizer", "tokenizer_2"])
-def test_a_tokenizer_that_was_not_downloaded_is_refused(part: str, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    tiny_sdxl_pipeline().save_pretrained(folder)
-    for path in (folder / part).iterdir():
-        path.unlink()
-    assert refusal(folder) == (
-        f"model {str(folder)!r}: its {part} knows no words; download the model again, whole"
-    )
-
-
-def test_a_shard_that_is_missing_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    tiny_sdxl_pipeline().save_pretrained(folder, max_shard_size="50KB")
-    shards = sorted((folder / "unet").glob("*-of-*.safetensors"))
-    assert len(shards) > 1
-    shards[-1].unlink()
-    assert "cannot be opened (" in refusal(folder)

@@ -110,6 +110,8 @@ def test_provenance_says_all(backbone: Backbone, robot: ConceptNeurons, tmp_path
         "seed": "4",
         "steps": "3",
         "guidance": "2.5",
+        "height": "16",
+        "width": "16",
         "scheduler": "DPMSolverMultistepScheduler",
         "dtype": "float32",
         "model": backbone.name,

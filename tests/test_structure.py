@@ -42,6 +42,10 @@ ORDER = [
     "pictures",
     "families",
     "backbone",
+    "devices",
+    "modelfiles",
+    "modelfolders",
+    "loading",
     "pretrained",
     "subject",
     "generate",
@@ -70,7 +74,7 @@ ORDER = [
 ]
 # The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
 TOYBOX_NEEDS = {"errors", "text", "files", "textfiles", "toybox"}
-TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "pretrained", "toybox"}
+TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "loading", "toybox"}
 # `neurons.save(path)`, `a | b` and `a & b` are conveniences that import their modules when called.
 EXCEPTIONS = {("neurons", "neuronfile"), ("neurons", "union")}
 

@@ -21,6 +21,8 @@ from cones.families import Conditioning, Family, family_of
 from cones.layers import denoiser, parameters
 from cones.photos import square
 
+MAX_SIDE = 8192  # of a picture, in pixels
+
 Value = TypeVar("Value")
 
 
@@ -44,11 +46,13 @@ class Backbone:
         pipeline: the diffusers pipeline, of one of `cones.families`.
         name: what to call it in files and messages.
         amp: the type of autocast in `predict`; None for the weights' own.
+        scheduler: what is drawn with, by its name in diffusers; None for the family's default.
     """
 
     pipeline: DiffusionPipeline
     name: str
     amp: torch.dtype | None = None
+    scheduler: str | None = None
 
     @cached_property
     def family(self) -> Family:
@@ -79,6 +83,23 @@ class Backbone:
     def resolution(self) -> int:
         """Side of its pictures, in pixels."""
         return int(self.family.side * self.pipeline.vae_scale_factor)
+
+    def side(self, name: str, asked: int | None = None) -> int:
+        """The height or width of a picture to draw, in pixels.
+
+        Args:
+            name: which of them.
+            asked: how long it is to be; None for `resolution`.
+
+        Raises:
+            InputError: the model draws no picture of that size.
+        """
+        if asked is None:
+            return self.resolution
+        multiple, most = self.family.multiple, self.family.largest or MAX_SIDE
+        if check_count(name, asked, multiple, most) % multiple:
+            raise InputError(f"{name}: expected a multiple of {multiple}, found {asked}")
+        return asked
 
     @property
     def timesteps(self) -> int:
@@ -114,11 +135,14 @@ class Backbone:
                 squares = [square(image, self.resolution) for image in some]
                 pixels = torch.from_numpy(np.stack([np.asarray(image) for image in squares]))
                 pixels = pixels.permute(0, 3, 1, 2).to(vae.device, torch.float32) / 127.5 - 1
-                mean, deviation = _moments(vae.encode(pixels.to(vae.dtype)))
-                means.append(mean.float())
-                deviations.append(deviation.float())
-        scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0
-        return (torch.cat(means) - shift) * scale, torch.cat(deviations) * scale
+                mean, deviation = _moments(vae.encode(pixels))
+                means.append(mean)
+                deviations.append(deviation)
+        centre, scale = (
+            each.to(self.device) if isinstance(each, Tensor) else each
+            for each in self.family.latent_scale()
+        )
+        return (torch.cat(means) - centre) * scale, torch.cat(deviations) * scale
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:

@@ -14,6 +14,7 @@ import torch
 from cones.backbone import Backbone
 from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
 from cones.errors import InputError
+from cones.families.solvers import SAMPLERS
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons, SubjectInfo, check_strength
@@ -72,17 +73,19 @@ def generate(
     guidance: float = 5.0,
     negative_prompt: str = "",
     batch: int = 8,
+    height: int | None = None,
+    width: int | None = None,
     on_picture: Callable[[Picture], None] | None = None,
 ) -> list[Picture]:
-    """Draws every prompt with every seed, by DPM-Solver++ (2M), or by Euler steps in a flow.
+    """Draws every prompt with every seed, by the backbone's scheduler.
 
     A picture depends on its prompt, its seed and the settings, not on the others of its batch (but
     for the last bits of floating-point sums). Each picture's `provenance` says all of that:
-    "prompt", "negative_prompt", "seed", "steps", "guidance", "scheduler", "dtype", "model" and its
-    "fingerprint", "weights" (the fingerprint of what was drawn with: another one where neurons were
-    shut), "neurons" (`cones.neuronfile.file_hash` of each file; of an artifact its method as well),
-    "strength" (both empty without neurons), "cones" (the version), and "parameters", the same as
-    other programs write it.
+    "prompt", "negative_prompt", "seed", "steps", "guidance", "height", "width", "scheduler",
+    "dtype", "model" and its "fingerprint", "weights" (the fingerprint of what was drawn with:
+    another one where neurons were shut), "neurons" (`cones.neuronfile.file_hash` of each file; of
+    an artifact its method as well), "strength" (both empty without neurons), "cones" (the version),
+    and "parameters", the same as other programs write it.
 
     Args:
         backbone: the model. `with shut(...)` around the call is respected.
@@ -96,6 +99,8 @@ def generate(
         guidance: weight of classifier-free guidance; 1 is none.
         negative_prompt: what to steer away from.
         batch: pictures drawn at once; fewer need less memory.
+        height: of the pictures in pixels; None for the model's own.
+        width: the same.
         on_picture: called with each picture when it is done.
 
     Returns:
@@ -111,6 +116,7 @@ def generate(
     sets = [] if neurons is None else neuron_sets(neurons)
     steps = check_count("steps", steps, 1, backbone.timesteps)
     batch = check_count("batch", batch, 1, MAX_BATCH)
+    height, width = backbone.side("height", height), backbone.side("width", width)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
@@ -136,6 +142,8 @@ def generate(
             "negative_prompt": negative_prompt if backbone.family.negates else "",
             "steps": str(steps),
             "guidance": str(guidance),
+            "height": str(height),
+            "width": str(width),
             "scheduler": type(pipeline.scheduler).__name__,
             "dtype": str(backbone.dtype).removeprefix("torch."),
             **model,
@@ -186,7 +194,7 @@ def _remarks(
 def _with_solver(backbone: Backbone) -> Any:
     """The backbone's pipeline with another scheduler; the original keeps its own."""
     pipeline = copy.copy(backbone.pipeline)
-    pipeline.scheduler = backbone.family.solver()
+    pipeline.scheduler = backbone.family.solver(backbone.scheduler)
     return pipeline
 
 
@@ -207,18 +215,31 @@ def _draw(
 ) -> list[Picture]:
     """One batch of (prompt, seed)."""
     guidance, negative_prompt = float(settings["guidance"]), settings["negative_prompt"]
-    images = pipeline(
+    drawn = pipeline(
         [prompt for prompt, _ in wanted],
+        height=int(settings["height"]),
+        width=int(settings["width"]),
         num_inference_steps=int(settings["steps"]),
         generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
         **backbone.family.settings(len(wanted), guidance, negative_prompt),
-    ).images
-    pictures = []
-    for image, (prompt, seed) in zip(images, wanted, strict=True):
+    )
+    _check_not_blacked_out(getattr(drawn, "nsfw_content_detected", None), wanted)
+    sampler, pictures = SAMPLERS[settings["scheduler"]], []
+    for image, (prompt, seed) in zip(drawn.images, wanted, strict=True):
         provenance = {"prompt": prompt, "seed": str(seed), **settings}
-        provenance["parameters"] = _parameters(provenance, backbone.family.sampler, image.size)
+        provenance["parameters"] = _parameters(provenance, sampler, image.size)
         pictures.append(Picture(image, prompt, seed, provenance))
     return pictures
+
+
+def _check_not_blacked_out(flags: Sequence[bool] | None, wanted: Sequence[tuple[str, int]]) -> None:
+    """Refuses pictures that a loaded pipeline's safety checker has made black."""
+    for flagged, (prompt, seed) in zip(flags or (), wanted, strict=False):
+        if flagged:
+            raise InputError(
+                f"prompt {prompt!r}, seed {seed}: the pipeline's safety checker made the picture "
+                "black; draw another, or load the pipeline with safety_checker=None"
+            )
 
 
 def _parameters(provenance: Mapping[str, str], sampler: str, size: tuple[int, int]) -> str:

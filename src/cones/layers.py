@@ -15,6 +15,7 @@ from cones.errors import InputError
 
 Layers: TypeAlias = Literal["text", "all"]
 
+_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _ADDED = ("add_k_proj", "add_v_proj")  # SD3, Flux: the text's own projections
 _PLAIN = ("to_k", "to_v")  # UNet and PixArt: the text's in `attn2`, the image's in `attn1`
 
@@ -33,7 +34,13 @@ def denoiser(model: object) -> nn.Module:
     for found in (named[0], model, *named[1:]):
         if isinstance(found, nn.Module):
             compiled = getattr(found, "_orig_mod", None)  # what torch.compile has wrapped
-            return compiled if isinstance(compiled, nn.Module) else found
+            network = compiled if isinstance(compiled, nn.Module) else found
+            if isinstance(network, _PARALLEL):
+                raise InputError(
+                    f"{type(network).__name__}: computes with copies of the weights; give the "
+                    "module in it, .module"
+                )
+            return network
     raise InputError(
         f"{type(model).__name__}: holds no denoiser; expected a torch module, a diffusers pipeline "
         "with a unet or a transformer, or a backbone"

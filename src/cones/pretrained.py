@@ -1,49 +1,35 @@
 """Opening a base model: the toybox, a folder, one file, a hub name, or a loaded pipeline."""
 
-import inspect
-import json
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.hooks.group_offloading import _is_group_offload_enabled
-from diffusers.loaders.single_file_utils import (
-    SingleFileComponentError,
-    fetch_diffusers_config,
-    load_single_file_checkpoint,
-)
-from diffusers.utils import logging
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from torch import nn
 
 from cones.backbone import Backbone
+from cones.devices import device_of, warn_if_slow
 from cones.errors import InputError
 from cones.families import check_served
-from cones.layers import model_name, projections
-from cones.toybox import weights
+from cones.layers import denoiser, model_name, projections
+from cones.loading import TOYBOX, Request, open_pipeline
 
-TOYBOX = "toybox"
-CONFIGURATION = ["*.json", "*.txt", "*.model"]  # what a model's files hold besides weights
-CANNOT_OPEN = (
-    OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError,
-    SafetensorError, SingleFileComponentError,
-)  # fmt: skip
+Prediction = Literal["epsilon", "v_prediction"]
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def load_backbone(
     model: str | os.PathLike[str] | DiffusionPipeline = TOYBOX,
     *,
     revision: str | None = None,
+    variant: str | None = None,
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     amp: torch.dtype | None = None,
+    scheduler: str | None = None,
+    prediction_type: Prediction | None = None,
     local_files_only: bool = True,
     gradient_checkpointing: bool = False,
 ) -> Backbone:
@@ -51,129 +37,71 @@ def load_backbone(
 
     Args:
         model: "toybox" (the embedded model), a diffusers folder, one `.safetensors` checkpoint, a
-            hub name, or a pipeline that is loaded already (used as it is). It is of one of
-            `cones.families`.
+            hub name, or a pipeline that is loaded already (used as it is: what is asked of it
+            besides must be so already). It is of one of `cones.families`.
         revision: of a hub name.
-        device: where to put it; a GPU if there is one.
-        dtype: of the weights.
+        variant: of the files in a folder or of a hub name, such as "fp16"; None for the plain
+            files, or, where there are none, for the only variant.
+        device: where to put it; None for a GPU if there is one (CUDA, or Apple's MPS).
+        dtype: of the weights; None for float32 on a CPU or with `amp`, else for bfloat16 where
+            they are stored so, else for float16.
         amp: of autocast in the search; None for none.
+        scheduler: to draw with, by its name in diffusers; None for DPM-Solver++ (2M), or Euler
+            steps in a flow. It draws only: the noise of the search is the model's own.
+        prediction_type: what the denoiser predicts, where the model's files are wrong about it.
         local_files_only: False lets a hub name be downloaded.
         gradient_checkpointing: whether a search computes parts of the forward pass twice rather
             than keep them: less memory, more time, the same gradients.
 
     Raises:
-        InputError: there is no such model, or it is of a kind that is not served.
+        InputError: there is no such model, it is of a kind that is not served, or what is asked of
+            it cannot be.
     """
     if isinstance(model, DiffusionPipeline):
         pipeline, name = model, model_name(model)
+        _check_as_asked(name, pipeline, device, dtype, prediction_type, revision or variant)
     else:
         name = os.fspath(model)
-        pipeline = _open(name, revision, dtype, local_files_only)
-        _move(pipeline, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if pipeline.device.type == "cuda":
+        request = Request(
+            device_of(device), dtype, amp, revision, variant, prediction_type, local_files_only
+        )
+        pipeline = open_pipeline(name, request).to(request.device)
+        if request.device.type == "cuda":
             _channels_last(pipeline)
+    backbone = _checked(pipeline, name, amp, scheduler)
+    if gradient_checkpointing:
+        _checkpoint(name, backbone.denoiser)
+    _check_autocast(backbone.dtype, amp)
+    warn_if_slow(backbone.device, backbone.dtype, amp)
+    return backbone
+
+
+def _checked(
+    pipeline: DiffusionPipeline, name: str, amp: torch.dtype | None, scheduler: str | None
+) -> Backbone:
+    """A pipeline as a backbone, frozen; refuses what cannot be searched or drawn with."""
     check_served(name, [kind.__name__ for kind in type(pipeline).__mro__])
-    backbone = Backbone(pipeline, Path(name).name if Path(name).exists() else name, amp)
-    backbone.family.check(name)
     parts = {
         part: each for part, each in pipeline.components.items() if isinstance(each, nn.Module)
     }
     for part, module in parts.items():
         _check_in_place(name, part, module)
+    _check_alike(name, parts)
+    shown = Path(name).name if Path(name).exists() else name
+    backbone = Backbone(pipeline, shown, amp, scheduler)
+    backbone.family.check(name)
+    backbone.family.solver(scheduler)  # which refuses those that do not fit
+    for module in parts.values():
         module.requires_grad_(False).eval()
-    if gradient_checkpointing:
-        _checkpoint(name, backbone.denoiser)
     projections(pipeline)  # which refuses weights that are not plain
     pipeline.set_progress_bar_config(disable=True)
     return backbone
-
-
-def _open(
-    model: str, revision: str | None, dtype: torch.dtype, local_files_only: bool
-) -> DiffusionPipeline:
-    path = weights("pipeline") if model == TOYBOX else Path(model)
-    try:
-        with _quiet():
-            if path.is_file():
-                return _open_file(path, dtype, local_files_only)
-            return _open_folder(
-                str(path) if path.is_dir() else model, revision, dtype, local_files_only
-            )
-    except CANNOT_OPEN as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            raise
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        at = f" at revision {revision!r}" if revision else ""
-        raise InputError(
-            f"model {model!r}{at}: cannot be opened ({reason}); expected 'toybox', a diffusers "
-            "folder, a .safetensors file or the name of a downloaded model"
-        ) from error
-
-
-def _open_folder(
-    source: str, revision: str | None, dtype: torch.dtype, local_files_only: bool
-) -> DiffusionPipeline:
-    """A folder, or what a hub name stands for; its kind is known before its weights are read."""
-    where = {"revision": revision, "local_files_only": local_files_only}
-    kind = _kind(source, DiffusionPipeline.load_config(source, **where))
-    pipeline: DiffusionPipeline = kind.from_pretrained(
-        source, use_safetensors=True, torch_dtype=dtype, **where, **_unchecked(kind)
-    )
-    return pipeline
-
-
-def _open_file(path: Path, dtype: torch.dtype, local_files_only: bool) -> DiffusionPipeline:
-    """One file: the weights tell what they are of, whose configuration the hub has."""
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: expected a .safetensors file; convert it first")
-    base = fetch_diffusers_config(load_single_file_checkpoint(str(path)))
-    base_name = base["pretrained_model_name_or_path"]
-    try:
-        folder = snapshot_download(
-            base_name, allow_patterns=CONFIGURATION, local_files_only=local_files_only
-        )
-    except OSError as error:
-        raise InputError(
-            f"{path}: is a checkpoint like {base_name}, whose configuration and tokenizer are not "
-            "on this machine; allow their download once (--allow_download), or give the model as a "
-            "diffusers folder"
-        ) from error
-    kind = _kind(str(path), json.loads((Path(folder) / "model_index.json").read_text()))
-    pipeline: DiffusionPipeline = kind.from_single_file(
-        str(path), config=folder, torch_dtype=dtype, local_files_only=True, **_unchecked(kind)
-    )
-    return pipeline
-
-
-def _kind(model: str, configuration: dict[str, Any]) -> Any:
-    """The class of a pipeline by its configuration."""
-    name = str(configuration.get("_class_name"))
-    check_served(model, [name])
-    return getattr(diffusers, name)
-
-
-def _unchecked(kind: Any) -> dict[str, object]:
-    """What opens a Stable Diffusion without its safety checker, a second model."""
-    options: dict[str, object] = {"safety_checker": None, "requires_safety_checker": False}
-    return options if options.keys() <= inspect.signature(kind).parameters.keys() else {}
 
 
 def _channels_last(pipeline: DiffusionPipeline) -> None:
     """Lays a UNet's convolutions out as GPUs compute them fastest; no value changes."""
     if (unet := getattr(pipeline, "unet", None)) is not None:
         unet.to(memory_format=torch.channels_last)
-
-
-def _move(pipeline: DiffusionPipeline, device: str | torch.device) -> None:
-    try:
-        pipeline.to(device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
-        if type(error).__name__ == "OutOfMemoryError":
-            raise
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"device {str(device)!r}: cannot be used ({reason}); 'cpu' always can"
-        ) from error
 
 
 def _checkpoint(name: str, network: Any) -> None:
@@ -187,27 +115,84 @@ def _checkpoint(name: str, network: Any) -> None:
         ) from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what diffusers says of an AutoencoderTiny in a Stable Diffusion pipeline."""
-    loudness = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(loudness)
+# -- refusals --------------------------------------------------------------------------------------
+
+
+def _check_as_asked(
+    name: str,
+    pipeline: Any,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    prediction_type: str | None,
+    files: str | None,
+) -> None:
+    """Refuses to change a pipeline that its owner has loaded: what is asked must be so already."""
+    if files is not None:
+        raise InputError(
+            f"model {name!r}: is loaded already; revision and variant {files!r} are for a name"
+        )
+    weight = next(denoiser(pipeline).parameters())
+    wanted = device_of(device) if device is not None else weight.device
+    if wanted.type != weight.device.type or wanted.index not in (None, weight.device.index):
+        raise InputError(
+            f"device: expected {weight.device}, where the pipeline is, or none, found {device}; "
+            "move it first: pipeline.to(device)"
+        )
+    if dtype not in (None, weight.dtype):
+        raise InputError(
+            f"dtype: expected {weight.dtype}, which the pipeline has, or none, found {dtype}; "
+            "change it first: pipeline.to(dtype)"
+        )
+    found = pipeline.scheduler.config.get("prediction_type")
+    if prediction_type not in (None, found):
+        raise InputError(
+            f"prediction_type: expected {found}, which the pipeline's scheduler has, or none, "
+            f"found {prediction_type}; give the pipeline another scheduler"
+        )
+
+
+def _check_autocast(dtype: torch.dtype, amp: torch.dtype | None) -> None:
+    """Refuses autocast to one half type of a model in the other."""
+    if amp is not None and dtype in HALVES and amp != dtype:
+        raise InputError(
+            f"amp: expected none or {dtype}, which the weights are in, found {amp}; load them in "
+            "float32 for autocast (--dtype float32)"
+        )
 
 
 def _check_in_place(name: str, part: str, module: nn.Module) -> None:
-    """Refuses a component that hooks move about: its weights are not where they are computed with.
+    """Refuses a component that does not compute with its own weights, as they are, where it is.
 
     Raises:
-        InputError: it is offloaded, or spread by a device map.
+        InputError: it is offloaded, spread by a device map, caches what it has computed, or lacks
+            weights.
     """
-    if hasattr(module, "_hf_hook") or _is_group_offload_enabled(module):
+    hooked = any(
+        hasattr(each, "_hf_hook") or getattr(getattr(each, "_diffusers_hook", None), "hooks", None)
+        for each in module.modules()
+    )
+    if hooked:
         raise InputError(
-            f"model {name!r}: its {part} is offloaded; load the model without offloading and "
-            "without a device map"
+            f"model {name!r}: its {part} is offloaded or cached by hooks; load the model without "
+            "offloading, caching, layerwise casting and device maps"
+        )
+    for weight, value in module.named_parameters():
+        if value.is_meta:
+            raise InputError(
+                f"model {name!r}: its {part} lacks the weight {weight}; download or copy it again"
+            )
+
+
+def _check_alike(name: str, parts: Mapping[str, nn.Module]) -> None:
+    """Refuses components on several devices or in several types: they cannot work together."""
+    places: dict[str, str] = {}
+    for part, module in parts.items():
+        weight = next((each for each in module.parameters() if each.is_floating_point()), None)
+        if weight is not None:
+            places.setdefault(f"{weight.device}, {weight.dtype}", part)
+    if len(places) > 1:
+        found = " and ".join(f"{part} ({place})" for place, part in places.items())
+        raise InputError(
+            f"model {name!r}: expected all components on one device in one type, found {found}; "
+            "move them together: pipeline.to(device, dtype)"
         )

@@ -12,12 +12,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cones.errors import InputError
 from cones.families.conditioning import Conditioning
+from cones.families.solvers import DIFFUSION, DISTILLED, FLOW, scheduler_of
 from cones.layers import denoiser
 
 Run = Callable[..., Tensor]  # the denoiser: its inputs -> its output
@@ -35,7 +36,7 @@ class Family(ABC):
             them in pieces.
         negates: whether a negative prompt has an effect.
         variance: whether the denoiser may say the variance too, in as many channels again.
-        sampler: what other programs call the solver.
+        schedulers: what it can be drawn with, by diffusers' names; the first is the default.
     """
 
     title: ClassVar[str]
@@ -45,7 +46,7 @@ class Family(ABC):
     whole_tokens: ClassVar[bool] = True
     negates: ClassVar[bool] = True
     variance: ClassVar[bool] = False
-    sampler: ClassVar[str]
+    schedulers: ClassVar[tuple[str, ...]]
 
     def __init__(self, pipeline: Any) -> None:
         """For a pipeline of the family, which stays as it is."""
@@ -72,6 +73,17 @@ class Family(ABC):
         """Height and width of the latents that it was made for."""
         return int(self.config.sample_size)
 
+    @property
+    def multiple(self) -> int:
+        """What the height and the width of a picture, in pixels, are multiples of."""
+        patch = int(getattr(self.config, "patch_size", None) or 1)
+        return max(8, int(self.pipeline.vae_scale_factor) * patch)  # 8: diffusers insists
+
+    @property
+    def largest(self) -> int | None:
+        """The greatest height and width of a picture, in pixels; None if there is no limit."""
+        return None
+
     def check(self, name: str) -> None:
         """Refuses a pipeline of this family that cannot be served.
 
@@ -89,6 +101,11 @@ class Family(ABC):
                 raise InputError(
                     f"model {name!r}: its {part} knows no words; download the model again, whole"
                 )
+        if not isinstance(getattr(self.config, "sample_size", 0), int):
+            raise InputError(
+                f"model {name!r}: expected one number as its denoiser's sample_size, found "
+                f"{self.config.sample_size}; set it in the denoiser's config.json"
+            )
         inputs = self.config.in_channels
         outputs = self.config.out_channels or inputs
         if outputs != inputs and not (self.variance and outputs == 2 * inputs):
@@ -103,8 +120,17 @@ class Family(ABC):
 
     @contextmanager
     def encoding_vae(self) -> Iterator[Any]:
-        """The autoencoder, ready to encode."""
-        yield self.pipeline.vae
+        """The autoencoder, in float32 for a while: some overflow in float16, all lose in half."""
+        vae = self.pipeline.vae
+        dtype = vae.dtype
+        try:
+            yield vae.to(torch.float32)
+        finally:
+            vae.to(dtype)
+
+    def latent_scale(self) -> tuple[Tensor | float, Tensor | float]:
+        """What is taken off the autoencoder's latents, and what they are then multiplied with."""
+        return 0.0, float(self.pipeline.vae.config.scaling_factor)
 
     @abstractmethod
     def mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,9 +158,23 @@ class Family(ABC):
             prompts: n of them, in the denoiser's type.
         """
 
-    @abstractmethod
-    def solver(self) -> Any:
-        """A new scheduler to draw with in few steps."""
+    def solver(self, name: str | None = None) -> Any:
+        """A new scheduler to draw with.
+
+        Args:
+            name: of the scheduler in diffusers; None for one that draws in few steps.
+
+        Raises:
+            InputError: it is none of `schedulers`.
+        """
+        own = type(self.pipeline.scheduler).__name__
+        default = own if own in DISTILLED else self.schedulers[0]
+        if name not in (None, *self.schedulers):
+            raise InputError(
+                f"scheduler {name!r}: draws no {self.title}; expected one of "
+                f"{', '.join(each.removesuffix('Scheduler') for each in self.schedulers)}"
+            )
+        return scheduler_of(name or default, self.pipeline.scheduler.config)
 
     def settings(self, count: int, guidance: float, negative_prompt: str) -> dict[str, Any]:
         """What the pipeline is called with to draw `count` pictures, besides the prompts."""
@@ -144,7 +184,7 @@ class Family(ABC):
 class Diffusion(Family):
     """A family that is trained to predict the noise or the velocity."""
 
-    sampler = "DPM++ 2M"
+    schedulers = DIFFUSION
     predictions = ("epsilon", "v_prediction")
 
     def check(self, name: str) -> None:
@@ -163,10 +203,15 @@ class Diffusion(Family):
                 " expected one such as DDIMScheduler"
             )
 
+    @cached_property
+    def _alphas(self) -> Tensor:
+        """Those of the configuration, of which some schedulers ignore a part (zero SNR)."""
+        alphas: Tensor = DDPMScheduler.from_config(self.pipeline.scheduler.config).alphas_cumprod
+        return alphas
+
     def mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha_t) and sqrt(1 - alpha_t)."""
-        schedule: Tensor = self.pipeline.scheduler.alphas_cumprod
-        alphas = schedule.to(timesteps.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
+        alphas = self._alphas.to(timesteps.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
         return alphas.sqrt(), (1 - alphas).sqrt()
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -176,17 +221,11 @@ class Diffusion(Family):
         signal, spread = self.mixture(timesteps)
         return signal * noise - spread * latents
 
-    def solver(self) -> Any:
-        """DPM-Solver++ (2M)."""
-        return DPMSolverMultistepScheduler.from_config(
-            self.pipeline.scheduler.config, algorithm_type="dpmsolver++", solver_order=2
-        )
-
 
 class Flow(Family):
     """A family that is trained by flow matching: x_t = (1 - sigma) x_0 + sigma eps."""
 
-    sampler = "Euler"
+    schedulers = FLOW
 
     def check(self, name: str) -> None:
         """Refuses other schedulers too."""
@@ -201,8 +240,13 @@ class Flow(Family):
     @cached_property
     def _sigmas(self) -> Tensor:
         """Those of training, from little noise to pure noise: drawing changes the ones in use."""
-        sigmas: Tensor = self.solver().sigmas
+        sigmas: Tensor = self.solver(self.schedulers[0]).sigmas
         return sigmas.flip(0)
+
+    def latent_scale(self) -> tuple[float, float]:
+        """Shifted too."""
+        config = self.pipeline.vae.config
+        return float(getattr(config, "shift_factor", None) or 0), float(config.scaling_factor)
 
     def sigmas(self, timesteps: Tensor) -> Tensor:
         """The share of noise at each timestep, float32 `[n]`."""
@@ -216,11 +260,6 @@ class Flow(Family):
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The way from the picture to the noise."""
         return noise - latents
-
-    def solver(self) -> Any:
-        """The pipeline's own kind."""
-        scheduler = self.pipeline.scheduler
-        return type(scheduler).from_config(scheduler.config)
 
 
 def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:

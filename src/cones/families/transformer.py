@@ -24,6 +24,12 @@ class StableDiffusion3(Flow):
         "scheduler",
     )  # fmt: skip
 
+    @property
+    def largest(self) -> int | None:
+        """As far as its positions go."""
+        positions = int(self.config.pos_embed_max_size)
+        return positions * int(self.config.patch_size) * int(self.pipeline.vae_scale_factor)
+
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """The CLIP states, side by side, followed by T5's; the two CLIP summaries."""
         states, _, pooled, _ = self.pipeline.encode_prompt(
@@ -63,6 +69,11 @@ class Flux(Flow):
     def length(self) -> int:
         """What the pipeline lets T5 read."""
         return t5_length(self.pipeline)
+
+    @property
+    def multiple(self) -> int:
+        """Two latents are packed in one, both ways."""
+        return 2 * int(self.pipeline.vae_scale_factor)
 
     @property
     def side(self) -> int:

@@ -1,7 +1,6 @@
 """The families with a UNet: Stable Diffusion 1 and 2, and SDXL."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +28,12 @@ class StableDiffusion(Diffusion):
                 f"{self.addition!r}), found {self.config.addition_embed_type!r}; load it with the "
                 "pipeline of its kind"
             )
+        for setting in ("encoder_hid_dim_type", "class_embed_type", "time_cond_proj_dim"):
+            if (found := getattr(self.config, setting, None)) is not None:
+                raise InputError(
+                    f"model {name!r}: expected a UNet that takes latents, times and text, found "
+                    f"{setting} {found!r} (an IP-Adapter, an upscaler, or distilled from guidance)"
+                )
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """The text encoder's states."""
@@ -61,17 +66,14 @@ class StableDiffusionXL(StableDiffusion):
             pooled = pooled.masked_fill(empty.view(-1, 1), 0)
         return Conditioning(states, pooled)
 
-    @contextmanager
-    def encoding_vae(self) -> Iterator[Any]:
-        """The autoencoder, for a while in float32 if float16 would overflow in it."""
-        vae = self.pipeline.vae
-        if not (vae.dtype == torch.float16 and vae.config.force_upcast):
-            yield vae
-            return
-        try:
-            yield vae.to(torch.float32)
-        finally:
-            vae.to(torch.float16)
+    def latent_scale(self) -> tuple[Tensor | float, Tensor | float]:
+        """By each channel's mean and standard deviation, where the autoencoder has them."""
+        config = self.pipeline.vae.config
+        mean, deviation = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
+        if mean is None or deviation is None:
+            return super().latent_scale()
+        mean, deviation = (torch.tensor(each).view(1, -1, 1, 1) for each in (mean, deviation))
+        return mean, config.scaling_factor / deviation
 
     def predict(self, run: Run, noisy: Tensor, timesteps: Tensor, prompts: Conditioning) -> Tensor:
         """Noise or velocity of a picture that is neither scaled nor cropped."""
