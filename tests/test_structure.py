@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "checks",
     "paths",
+    "prompts",
     "processes",
     "strict_json",
     "files",
@@ -74,7 +75,7 @@ ORDER = [
 ]
 # The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
 TOYBOX_NEEDS = {"errors", "text", "files", "textfiles", "toybox"}
-TOYBOX_USERS = {"backbone", "demo", "evaluate", "gate", "loading", "toybox"}
+TOYBOX_USERS = {"prompts", "demo", "evaluate", "gate", "loading", "toybox"}
 # `neurons.save(path)`, `a | b` and `a & b` are conveniences that import their modules when called.
 EXCEPTIONS = {("neurons", "neuronfile"), ("neurons", "union")}
 

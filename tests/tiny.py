@@ -90,14 +90,16 @@ def tiny_pixart() -> nn.Module:
     ).eval()
 
 
-def tiny_clip(width: int, layers: int = 1, projection: int | None = None) -> Any:
-    """A CLIPTextModel for the toybox's tokenizer; with a projection of that width if one is given.
+def tiny_clip(
+    width: int, layers: int = 1, projection: int | None = None, tokenizer: Any = None
+) -> Any:
+    """A CLIPTextModel for the toybox's tokenizer, or another; with a projection of some width.
 
     Its seed is the caller's.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = toybox_tokenizer()
+    tokenizer = tokenizer or toybox_tokenizer()
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

@@ -1,7 +1,7 @@
 """A text-to-image diffusion pipeline, frozen, with what the search and the drawing ask of it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,6 +20,15 @@ from cones.errors import InputError
 from cones.families import Conditioning, Family, family_of
 from cones.layers import denoiser, parameters
 from cones.photos import square
+from cones.prompts import (
+    character_warning,
+    markup_warning,
+    ordinary_warning,
+    rare_tokens,
+    token_fault,
+    token_ids,
+    unowned_warning,
+)
 
 MAX_SIDE = 8192  # of a picture, in pixels
 
@@ -213,29 +222,22 @@ class Backbone:
         Raises:
             InputError: the text holds half a character (a surrogate), from a broken encoding.
         """
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InputError(f"text {text!r}: is no valid Unicode; give it as UTF-8")
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        return ids
+        return token_ids(self.tokenizer, text)
 
     def check_token(self, token: str, class_noun: str) -> None:
         """Refuses a subject's token that cannot carry a subject.
 
         Raises:
-            InputError: empty, several tokens, unknown to the tokenizer, or the class noun itself.
+            InputError: empty, several tokens, unknown to a tokenizer, or the class noun itself.
         """
-        ids = self.token_ids(token)
-        rare = ", ".join(self.rare_tokens(3))
-        remedy = f"; use a rare single token such as {rare}" if rare else "; use a rarer single one"
-        if not self._can_be_token(ids):
-            raise InputError(f"token {token!r}: expected one token, found {len(ids)}{remedy}")
-        if {*ids} & {*self.tokenizer.all_special_ids}:
-            raise InputError(f"token {token!r}: is special or unknown to the tokenizer{remedy}")
-        if ids == self.token_ids(class_noun):
-            raise InputError(f"token {token!r}: is the class noun itself{remedy}")
+        for tokenizer in self.family.tokenizers:
+            if fault := token_fault(tokenizer, token, class_noun, self.family.whole_tokens):
+                rare = ", ".join(self.rare_tokens(3))
+                remedy = f"use a rare single token such as {rare}" if rare else "use a rarer one"
+                raise InputError(f"token {token!r}: {fault}; {remedy}")
 
     def check_prompt(self, prompt: str, needed: Sequence[str] = ()) -> str | None:
-        """Whether a prompt fits the tokenizer.
+        """Whether a prompt fits the tokenizers.
 
         Args:
             prompt: what to draw.
@@ -248,30 +250,50 @@ class Backbone:
             InputError: a needed word is cut off.
         """
         room = self.family.room
-        ids = self.token_ids(prompt)
-        if len(ids) <= room:
+        read = [(each, token_ids(each, prompt)) for each in self.family.tokenizers]
+        most = max(len(ids) for _, ids in read)
+        if most <= room:
             return None
-        for word in needed:
-            wanted = self.token_ids(word)
-            if not any(ids[k : k + len(wanted)] == wanted for k in range(room)):
-                raise InputError(
-                    f"prompt {prompt!r}: {word!r} stands behind token {room}, where {self.name} "
-                    f"cuts prompts off ({len(ids)} tokens found); shorten the prompt"
-                )
+        for tokenizer, ids in read:
+            for word in needed:
+                wanted = token_ids(tokenizer, word)
+                if not any(ids[k : k + len(wanted)] == wanted for k in range(room)):
+                    raise InputError(
+                        f"prompt {prompt!r}: {word!r} stands behind token {room}, where "
+                        f"{self.name} cuts prompts off ({len(ids)} tokens found); shorten the "
+                        "prompt"
+                    )
         return (
-            f"prompt {prompt!r}: has {len(ids)} tokens, {self.name} reads the first {room}; "
+            f"prompt {prompt!r}: has {most} tokens, {self.name} reads the first {room}; "
             "what follows has no effect"
         )
 
+    def prompt_remarks(self, prompt: str) -> list[str]:
+        """What a prompt says in vain: the markup of other programs, characters that are lost."""
+        found = [
+            markup_warning(prompt),
+            *(character_warning(each, prompt) for each in self.family.tokenizers),
+        ]
+        return [f"prompt {prompt!r}: {each}" for each in dict.fromkeys(filter(None, found))]
+
     def rare_tokens(self, count: int) -> list[str]:
-        """Words that can be a subject's here and that hardly any caption uses."""
-        from cones.toybox.captions import RARE_TOKENS
+        """Words that can be a subject's here and that hardly any caption uses, best first."""
+        return self._rare[:count]
 
-        known = [word for word in RARE_TOKENS if self._can_be_token(self.token_ids(word))]
-        return known[:count]
+    def ordinary_warning(self, token: str) -> str | None:
+        """What to say of a token that seems to be an ordinary word."""
+        return ordinary_warning(self.tokenizer, token, self._rare)
 
-    def _can_be_token(self, ids: Sequence[int]) -> bool:
-        return len(ids) == 1 or (len(ids) > 1 and not self.family.whole_tokens)
+    def unowned_warning(self, prompt: str, own: Iterable[str]) -> str | None:
+        """What to say of rare words in a prompt that are not among the subjects' own tokens."""
+        found = unowned_warning(prompt, own, self._rare)
+        return found and f"prompt {prompt!r}: {found}"
+
+    @cached_property
+    def _rare(self) -> list[str]:
+        single = self.family.whole_tokens
+        first, *others = (rare_tokens(each, single) for each in self.family.tokenizers)
+        return [word for word in first if all(word in other for other in others)]
 
 
 def _moments(encoded: Any) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ from cones.commands.parsing import (
     usage_line,
 )
 from cones.commands.precision import precision
+from cones.commands.tokens import tokens
 from cones.commands.tune import tune
 from cones.errors import ConesError
 from cones.processes import one_voice, say_failure
@@ -111,6 +112,7 @@ for command in (
     tune,
     precision,
     inspect,
+    tokens,
     attention,
     overlap,
     evaluate,

@@ -136,13 +136,9 @@ def find(
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
     if remark := crowd(len(subjects)):
         log.warning(remark)
-    rare = backbone.rare_tokens(16)
     for subject in subjects:
-        if rare and subject.token not in rare:
-            log.warning(
-                "token %r: if it is an ordinary word, its meaning mixes in; rare words here: %s",
-                subject.token, ", ".join(rare[:4]),
-            )  # fmt: skip
+        if remark := backbone.ordinary_warning(subject.token):
+            log.warning(remark)
     count = _count(objective, config.most)
     choice = _search(objective, count, config, on_step, start, checkpoint)
     if config.density == "auto":

@@ -19,6 +19,7 @@ from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons, SubjectInfo, check_strength
 from cones.pictures import MARK, Picture
+from cones.prompts import check_distinct_tokens
 from cones.shutting import base_fingerprint, shut
 from cones.subject import crowd, names
 from cones.union import Neurons, all_subjects, common_strength, neuron_sets, repeated, weakened
@@ -121,6 +122,7 @@ def generate(
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
     subjects = all_subjects(parts)
+    check_distinct_tokens(subjects, backbone.family.tokenizers)
     if strength is not None:
         strength = check_strength(strength)
     elif sets:
@@ -173,9 +175,14 @@ def _remarks(
         yield remark
     if negative_prompt and not backbone.family.negates:
         yield f"negative prompt {negative_prompt!r}: has no effect in {backbone.family.title}"
+    yield from backbone.prompt_remarks(negative_prompt)
     for prompt in prompts:
         named = [subject for subject in subjects if names(prompt, subject.token)]
         if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
+            yield remark
+        yield from backbone.prompt_remarks(prompt)
+        own = [subject.token for subject in subjects]
+        if own and (remark := backbone.unowned_warning(prompt, own)):
             yield remark
         if subjects and not named:
             known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -20,6 +19,7 @@ from cones.arrays import (
 from cones.checks import check_number
 from cones.codec import Indices
 from cones.errors import BaseModelError, InputError
+from cones.prompts import check_distinct_tokens
 from cones.quaternary import Values
 
 MAX_STRENGTH = 2.0
@@ -213,16 +213,10 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
     """Subjects by token, each with its own.
 
     Raises:
-        InputError: a token of two subjects.
+        InputError: a token of two subjects, in one spelling or two.
     """
     subjects = tuple(sorted(given))
-    for a, b in pairwise(subjects):
-        if a.token == b.token:
-            raise InputError(
-                f"token {a.token!r}: stands for two subjects ({a.class_noun}, {b.class_noun}); "
-                "find one of them again with another --token: neurons answer only to the word "
-                "that they were found with"
-            )
+    check_distinct_tokens(subjects)
     return subjects
 
 

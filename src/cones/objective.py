@@ -15,6 +15,7 @@ from cones.errors import InputError
 from cones.layers import Layers, parameters, projections, shapes
 from cones.prior import all_class_images, prior_examples
 from cones.processes import ALONE, Processes
+from cones.prompts import check_distinct_tokens
 from cones.search import Figures, Losses, OnStep
 from cones.subject import Batch, Examples, Subject, joined
 
@@ -263,13 +264,9 @@ def check_subjects(backbone: Backbone, subjects: Sequence[Subject]) -> None:
     """
     if not subjects:
         raise InputError("subjects: expected at least one, found none")
-    tokens = [subject.token for subject in subjects]
     for subject in subjects:
-        if tokens.count(subject.token) > 1:
-            free = [word for word in backbone.rare_tokens(16) if word not in tokens]
-            hint = f", such as {free[0]}" if free else ""
-            raise InputError(
-                f"token {subject.token!r}: of {tokens.count(subject.token)} subjects; give each "
-                f"its own with --token{hint}"
-            )
         backbone.check_token(subject.token, subject.class_noun)
+    said = " ".join(subject.token for subject in subjects).casefold()
+    free = [word for word in backbone.rare_tokens(16) if word not in said]
+    remedy = f"give each its own with --token{f', such as {free[0]}' if free else ''}"
+    check_distinct_tokens(subjects, backbone.family.tokenizers, remedy)

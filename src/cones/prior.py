@@ -6,6 +6,7 @@ photographs keep the plain word from taking the subject's look.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from PIL import Image
 
@@ -105,8 +106,9 @@ def prior_examples(
     plain = [template.format(noun) for template in TEMPLATES]
     if not distilled:
         return Examples.of(backbone, class_images, [plain] * len(class_images))
-    known = {subject.token, *taken}
-    others = [word for word in backbone.rare_tokens(16) if word not in known][:4]
+    known = [backbone.token_ids(word) for word in (subject.token, *taken)]
+    free = (word for word in backbone.rare_tokens(16) if backbone.token_ids(word) not in known)
+    others = [*islice(free, 4)]
     strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
     general = general_prompts(backbone, noun, min(len(class_images), MAX_GENERAL))
     drawn = _draw(backbone, general, [seed], "draw other things", on_step)

@@ -39,7 +39,7 @@ class Subject:
     def __post_init__(self) -> None:
         if not self.images:
             raise InputError("a subject needs at least one photograph, found none")
-        if not self.token.strip() or not self.token.isprintable():
+        if self.token != self.token.strip() or not self.token or not self.token.isprintable():
             raise InputError(f"token {self.token!r}: expected a word, such as 'sks'")
         if fault := noun_fault(self.class_noun, self.token):
             raise InputError(

@@ -24,8 +24,9 @@ from cones.evaluate.protocol import (
 from cones.evaluate.scores import Evaluation, Measured, Scorer, Scores
 from cones.generate import Artifact, generate
 from cones.methods.artifact import Cones
-from cones.neurons import ConceptNeurons, SubjectInfo, distinct, together
+from cones.neurons import ConceptNeurons, SubjectInfo, together
 from cones.photos import load_photos
+from cones.prompts import check_distinct_tokens
 from cones.search import OnStep
 from cones.shutting import shut
 from cones.toybox.world import SLOTS, Look
@@ -74,7 +75,7 @@ class Trial:
         self.templates, self.seeds = tuple(prompts), tuple(seeds)
         if not self.seeds:
             raise InputError("seeds: expected at least one, found none")
-        distinct(subjects)
+        check_distinct_tokens(subjects, backbone.family.tokenizers)
         nouns = [subject.class_noun for subject in subjects]
         phrase, plain = together(subject.phrase for subject in subjects), together(nouns)
         self.named = [filled(prompt, phrase, nouns) for prompt in prompts]

@@ -31,7 +31,8 @@ class Family(ABC):
         title: what people call the family.
         pipelines: the names of its diffusers pipelines.
         parts: the components that a pipeline must have.
-        start: how many tokens its tokenizer puts before a prompt's own.
+        readers: the tokenizers of the text whose projections are in question, as components.
+        start: how many tokens these put before a prompt's own.
         whole_tokens: whether a subject's word must be one token. T5 has no rare ones: it spells
             them in pieces.
         negates: whether a negative prompt has an effect.
@@ -42,6 +43,7 @@ class Family(ABC):
     title: ClassVar[str]
     pipelines: ClassVar[tuple[str, ...]]
     parts: ClassVar[tuple[str, ...]]
+    readers: ClassVar[tuple[str, ...]] = ("tokenizer",)
     start: ClassVar[int] = 1
     whole_tokens: ClassVar[bool] = True
     negates: ClassVar[bool] = True
@@ -54,14 +56,19 @@ class Family(ABC):
         self.config: Any = denoiser(pipeline).config
 
     @property
+    def tokenizers(self) -> list[PreTrainedTokenizerBase]:
+        """The tokenizers of the text whose projections are in question."""
+        return [getattr(self.pipeline, reader) for reader in self.readers]
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the text whose projections are in question."""
-        return self.pipeline.tokenizer
+        """The first of them."""
+        return self.tokenizers[0]
 
     @property
     def length(self) -> int:
-        """How many tokens of a prompt are read, start and end included."""
-        return int(self.tokenizer.model_max_length)
+        """How many tokens of a prompt all of them read, start and end included."""
+        return min(int(each.model_max_length) for each in self.tokenizers)
 
     @property
     def room(self) -> int:

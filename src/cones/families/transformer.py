@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from cones.families.conditioning import Conditioning
 from cones.families.family import Diffusion, Flow, Run, t5_length
@@ -23,6 +22,8 @@ class StableDiffusion3(Flow):
         "transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
         "scheduler",
     )  # fmt: skip
+
+    readers = ("tokenizer", "tokenizer_2")  # T5, which spells rare words, reads besides
 
     @property
     def largest(self) -> int | None:
@@ -56,14 +57,10 @@ class Flux(Flow):
         "transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
         "scheduler",
     )  # fmt: skip
+    readers = ("tokenizer_2",)  # T5's: CLIP gives but a summary, which no such projection sees
     start = 0
     whole_tokens = False
     negates = False
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """T5's: CLIP gives but a summary, which no projection in question sees."""
-        return self.pipeline.tokenizer_2
 
     @property
     def length(self) -> int:

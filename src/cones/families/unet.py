@@ -53,6 +53,7 @@ class StableDiffusionXL(StableDiffusion):
     parts = (
         "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
     )  # fmt: skip
+    readers = ("tokenizer", "tokenizer_2")
     addition = "text_time"
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:

@@ -30,6 +30,7 @@ from cones.methods.tuned import TunedWeights
 from cones.neurons import BaseInfo, SubjectInfo
 from cones.objective import ClassImages
 from cones.prior import NOUNS, PLACES
+from cones.prompts import check_distinct_tokens
 from cones.search import OnStep
 from cones.shutting import base_fingerprint
 from cones.subject import TEMPLATES, Subject
@@ -144,16 +145,13 @@ def constrained(weight: Tensor, words: Tensor, outputs: Tensor, moments: Tensor)
 def _check(artifacts: Sequence[TunedWeights]) -> None:
     if not artifacts:
         raise InputError("merge: expected at least one artifact, found none")
-    tokens = [subject.token for artifact in artifacts for subject in artifact.subjects]
     for artifact in artifacts:
         if artifact.method != METHOD:
             raise InputError(
                 f"merge: expected artifacts of {METHOD}, found one of {artifact.method}; fit its "
                 "subject with that method"
             )
-        for subject in artifact.subjects:
-            if tokens.count(subject.token) > 1:
-                raise InputError(
-                    f"token {subject.token!r}: of {tokens.count(subject.token)} subjects; fit one "
-                    "of them again with another --token"
-                )
+    check_distinct_tokens(
+        (subject for each in artifacts for subject in each.subjects),
+        remedy="fit one of them again with another --token",
+    )
