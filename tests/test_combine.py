@@ -200,7 +200,7 @@ def test_the_set_that_spoils_a_subject_is_named(backbone: Backbone) -> None:
     quick = FindConfig(density=0.03, steps=10, batch=4, prior_batch=1, prior_images=1)
     robot = find(backbone, subject, quick, {"robot": subject.images})
     mug, car = drawn(backbone, "zas", "mug", 0.001), drawn(backbone, "uer", "car")
-    far = {layer: np.full(len(index), 9, np.float32) for layer, index in car.indices.items()}
+    far = {layer: np.full(len(index), -3, np.float32) for layer, index in car.indices.items()}
     (kept,) = interference(backbone, [mug, robot, replace(car, values=far)], [subject]).kept
     assert kept.alone < kept.union and kept.lost and kept.clash == "uer car"
 
@@ -297,7 +297,9 @@ def test_options_that_cannot_be_matched_are_refused(options: tuple[str, ...], me
 def test_find_refuses_one_token_for_two(photos: tuple[Path, Path], tmp_path: Path) -> None:
     options = (*both(photos)[:-1], "sks", "--out", tmp_path)
     line = fails("find", *QUICK, *options)
-    assert line.startswith("token 'sks': of 2 subjects; give each its own with --token, such as ")
+    assert line.startswith(
+        "token 'sks': stands for two subjects (robot, mug); give each its own with --token, such as"
+    )
 
 
 def test_combine_unites_and_tells_the_overlap(files: tuple[Path, Path], tmp_path: Path) -> None:

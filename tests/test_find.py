@@ -337,7 +337,7 @@ def test_a_search_may_begin_with_neurons_of_the_text_alone(
 def test_subjects_that_cannot_be_told_apart_are_refused(
     backbone: Backbone, subject: Subject, other: Subject
 ) -> None:
-    with pytest.raises(InputError, match="token 'sks': of 2 subjects; give each its own"):
+    with pytest.raises(InputError, match="'sks': stands for two subjects "):
         find(backbone, [subject, replace(other, token="sks")], QUICK)
     with pytest.raises(InputError, match="expected at least one, found none"):
         find(backbone, [], QUICK)

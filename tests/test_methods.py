@@ -260,7 +260,7 @@ def test_an_unknown_method_is_one_line(backbone: Backbone) -> None:
 def test_subjects_that_cannot_be_told_apart_are_refused(
     backbone: Backbone, rival: ModuleType
 ) -> None:
-    with pytest.raises(InputError, match="token 'sks': of 2 subjects; give each its own"):
+    with pytest.raises(InputError, match="'sks': stands for two subjects "):
         fit(rival, backbone, ROBOT, replace(MUG, token="sks"))
     with pytest.raises(InputError, match="subjects: expected at least one, found none"):
         rival.fit(backbone, [], quick(rival))

@@ -108,7 +108,8 @@ def test_what_cannot_be_merged_is_refused(
         ),
         (
             [first, first],
-            "token 'sks': of 2 subjects; fit one of them again with another --token",
+            "token 'sks': stands for two subjects (robot, robot); fit one of them again with "
+            "another --token",
         ),
     ):
         with pytest.raises(InputError) as error:

@@ -172,7 +172,7 @@ def test_faults_are_found() -> None:
     assert not faults("find", {"errors", "selection", "find"})
     assert faults("neurons", {"find"}) == ["neurons imports find, which comes after it"]
     assert faults("toybox", {"errors", "find"}) == ["toybox imports find"]
-    assert faults("find", {"toybox"}) and not faults("backbone", {"toybox"})
+    assert faults("find", {"toybox"}) and not faults("prompts", {"toybox"})
     assert faults("find", {""})
 
 

@@ -196,7 +196,7 @@ def test_other_subjects_are_refused(
         tune(backbone, robot, subjects, QUICK)
     with pytest.raises(InputError, match="expected 'sks robot', which is of the neurons"):
         tune(backbone, robot, replace(subjects[1], token="sks"), QUICK)
-    with pytest.raises(InputError, match="token 'sks': of 2 subjects"):
+    with pytest.raises(InputError, match="token 'sks': stands for two subjects"):
         tune(backbone, robot, [subjects[0]] * 2, QUICK)
     with pytest.raises(InputError, match="neurons: expected at least one to tune, found none"):
         tune(backbone, replace(robot, indices={}), subjects[0], QUICK)

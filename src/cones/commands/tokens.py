@@ -4,22 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cones.commands.common import (
-    AllowDownload,
-    AsJson,
-    Model,
-    Revision,
-    open_backbone,
-    print_json,
-)
+from cones.commands import options
+from cones.commands.common import open_backbone, print_json
 
 
 def tokens(
-    model: Model = "toybox",
+    model: options.Model = "toybox",
     num: Annotated[int, typer.Option("--num", min=1, help="words at most")] = 16,
-    revision: Revision = None,
-    allow_download: AllowDownload = False,
-    as_json: AsJson = False,
+    revision: options.Revision = None,
+    allow_download: options.AllowDownload = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List rare words that are free to name subjects in a model, best first."""
     words = open_backbone(model, revision, "cpu", allow_download).rare_tokens(num)
