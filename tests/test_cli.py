@@ -404,7 +404,10 @@ class OutOfMemoryError(RuntimeError):
     """As torch calls it."""
 
 
-MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a smaller model"
+MEMORY = (
+    "out of memory; use, where the command has them, a smaller --batch, --dtype bfloat16, "
+    "--gradient_checkpointing, a smaller --height and --width; or a smaller model"
+)
 
 
 @pytest.mark.parametrize(
@@ -414,6 +417,11 @@ MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a s
         (MemoryError(), 1, MEMORY),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"), 1, MEMORY),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 1, MEMORY),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), 1, MEMORY),
+        (RuntimeError("CUDA error: out of memory"), 1, MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), 1, MEMORY),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), 1, MEMORY),
+        (RuntimeError("Invalid buffer size: 64.00 GiB"), 1, MEMORY),
     ],
 )
 def test_interruption_and_lack_of_memory_are_one_line(

@@ -116,10 +116,17 @@ class Backbone:
         return int(self.pipeline.scheduler.config.num_train_timesteps)
 
     def provenance(self) -> dict[str, str]:
-        """What a result depends on besides the model's weights: "precision" and "versions"."""
+        """What a result depends on besides the model's weights.
+
+        Returns:
+            "precision": the types that are computed in, and the scheduler that draws if one was
+            chosen; and "versions".
+        """
         packages = ("torch", "diffusers", "transformers")
         return {
-            "precision": f"{self.dtype}, autocast {self.amp}",
+            "precision": ", ".join(
+                filter(None, [f"{self.dtype}", f"autocast {self.amp}", self.scheduler])
+            ),
             "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
         }
 

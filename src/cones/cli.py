@@ -35,10 +35,13 @@ from cones.commands.parsing import (
 from cones.commands.precision import precision
 from cones.commands.tokens import tokens
 from cones.commands.tune import tune
-from cones.errors import ConesError
+from cones.errors import ConesError, is_out_of_memory
 from cones.processes import one_voice, say_failure
 
-MEMORY = "out of memory; use a smaller --batch, --gradient_checkpointing, or a smaller model"
+MEMORY = (
+    "out of memory; use, where the command has them, a smaller --batch, --dtype bfloat16, "
+    "--gradient_checkpointing, a smaller --height and --width; or a smaller model"
+)
 
 
 class _Group(TyperGroup):
@@ -79,19 +82,13 @@ def _one_line(ctx: Any) -> Iterator[None]:
     except KeyboardInterrupt:
         line, status = "interrupted", 130
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         line, status = MEMORY, 1
     if command := ctx.command.commands.get(ctx.invoked_subcommand):
         line = as_typed(line, options_of(command, ctx), ctx.meta.get(TYPED, {}))
     say_failure(say, line)
     raise typer.Exit(status)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Of the CPU or of a device; torch need not have been imported."""
-    told = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return told or isinstance(error, MemoryError)
 
 
 app = typer.Typer(

@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from cones.errors import InputError
+from cones.errors import InputError, is_out_of_memory
 
 log = logging.getLogger("cones")
 
@@ -27,7 +27,7 @@ def device_of(name: str | torch.device | None) -> torch.device:
         device = torch.device(name)
         usable = torch.ones(1, device=device).item() == 1  # which "meta" cannot tell
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
-        if type(error).__name__ == "OutOfMemoryError":
+        if is_out_of_memory(error):
             raise
         usable = False
     if not usable:

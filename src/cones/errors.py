@@ -1,11 +1,16 @@
 """The package's own errors: one line each, saying what, where, expected, found and what to do."""
 
+import re
 import sys
 import warnings
 
 from cones.text import printable
 
 _INSIDE = ("cones", "contextlib")  # packages whose frames stand between a fault and its caller
+
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|Invalid buffer size"
+)
 
 
 class ConesError(Exception):
@@ -47,3 +52,12 @@ def warn(message: str, category: type[Warning]) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch says that the CPU or a device has no memory left."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's; it need not have been imported
+        or bool(_OUT_OF_MEMORY.search(str(error)))
+    )

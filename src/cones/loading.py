@@ -19,7 +19,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
 from cones.devices import default_dtype
-from cones.errors import InputError
+from cones.errors import InputError, is_out_of_memory
 from cones.families import check_served
 from cones.modelfiles import Checkpoint
 from cones.modelfolders import INDEX, ModelFolder
@@ -72,7 +72,7 @@ def open_pipeline(model: str, request: Request) -> DiffusionPipeline:
                 _refuse_beside("a folder", revision=request.revision)
             return _open_folder(path, request)
     except CANNOT_OPEN as error:
-        if type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(

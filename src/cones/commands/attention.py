@@ -10,18 +10,19 @@ from cones.checks import MAX_IMAGES
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     print_json,
     print_table,
     progress,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 
 if TYPE_CHECKING:
     from cones.evaluate.localisation import Localisation
     from cones.neurons import ConceptNeurons
 
 
+@opens_model
 def attention(
     neurons: Annotated[list[Path], options.neuron_files("neuron files, shut together")],
     prompt: Annotated[str, options.prompt()] = "a photo of a {}",
@@ -54,10 +55,7 @@ def attention(
         ),
     ] = 32,
     out: Annotated[Path, options.out("the figure, or its folder")] = Path("attention.png"),
-    model: options.Model = "toybox",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Map what each word of a prompt attends to, before and after shutting."""
@@ -74,7 +72,7 @@ def attention(
     prompt = _filled(prompt, sets)
     out = out / "attention.png" if out.is_dir() else out
     writable_folder(out.parent)
-    backbone = open_backbone(model, revision, device, allow_download)
+    backbone = opening.backbone()
     measured = None
     if images is not None:
         with waiting("measuring on fresh renders"):

@@ -8,7 +8,6 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     output_path,
     print_json,
     print_table,
@@ -16,6 +15,7 @@ from cones.commands.common import (
     say,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.subjects import say_what_is_small, subjects_of
 from cones.errors import InputError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cones.overlap import PairOverlap
 
 
+@opens_model
 def combine(
     files: Annotated[list[Path], options.neuron_files("neuron files, two or more")],
     out: Annotated[
@@ -38,10 +39,7 @@ def combine(
         ),
     ] = [],  # noqa: B006  (typer copies it)
     seed: Annotated[int, options.seed()] = 0,
-    model: options.Model = "toybox",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Unite the neurons of several subjects, and tell how much they get into each other's way."""
@@ -64,7 +62,7 @@ def combine(
     union.save(path)
     backbone = None
     if subjects:
-        backbone = open_backbone(model, revision, device, allow_download)
+        backbone = opening.backbone()
         say_what_is_small(photos, backbone)
     with progress() as on_step:
         report = interference(backbone, sets, subjects, seed, on_step)

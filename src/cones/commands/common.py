@@ -17,44 +17,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
-from cones.commands.options import SUFFIX, Precision
+from cones.commands.options import SUFFIX
 from cones.errors import BaseModelWarning
 
 if TYPE_CHECKING:
-    from cones.backbone import Backbone
     from cones.photos import Photos
 
 LOADING = "loading torch and diffusers"
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
-
-
-def open_backbone(
-    model: str,
-    revision: str | None,
-    device: str | None,
-    allow_download: bool,
-    precision: Precision = "no",
-    gradient_checkpointing: bool = False,
-) -> "Backbone":
-    """Opens the base model without the libraries' own progress bars, but for downloads."""
-    import diffusers
-    import torch
-    import transformers
-
-    from cones.pretrained import load_backbone
-
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()
-    with waiting(f"opening {model}"):
-        return load_backbone(
-            model,
-            revision=revision,
-            device=device,
-            amp={"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision],
-            local_files_only=not allow_download,
-            gradient_checkpointing=gradient_checkpointing,
-        )
 
 
 def read_photos(folder: Path) -> "Photos":

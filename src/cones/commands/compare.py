@@ -1,5 +1,6 @@
 """`cones compare`: the published table, on a folder of subjects."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,13 +9,13 @@ import typer
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     print_json,
     print_table,
     progress,
     say,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.parsing import Command
 
 SUBJECTS = Path("examples/subjects/test")
@@ -26,6 +27,7 @@ class Lists(Command):
     lists = ("--blocks", "--methods")
 
 
+@opens_model
 def compare(
     subjects: Annotated[
         Path | None,
@@ -79,10 +81,7 @@ def compare(
             show_default="its own",
         ),
     ] = None,
-    model: options.Model = "toybox",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Compare Cones with its rivals on groups of subjects; goes on where it was interrupted."""
@@ -93,7 +92,7 @@ def compare(
         from cones.processes import joined
         from cones.textfiles import read_prompts
 
-        processes, device = joined(device)
+        processes, device = joined(opening.device)
     config = CompareConfig(
         **({"methods": tuple(methods)} if methods else {}),
         **({"prompts": tuple(read_prompts(prompts))} if prompts else {}),
@@ -101,11 +100,14 @@ def compare(
         groups=groups,
         num_images=num_images,
     )
-    part, compared_by = cells.part(split), named_protocol(protocol, clip, dino, not allow_download)
+    part, compared_by = (
+        cells.part(split),
+        named_protocol(protocol, clip, dino, not opening.allow_download),
+    )
     tree = _tree(subjects)
     for folder in (cache, out):
         writable_folder(folder)
-    backbone = open_backbone(model, revision, device, allow_download)
+    backbone = replace(opening, device=device).backbone()
     say(f"what is done is kept in {cache}; an interrupted comparison goes on from there")
     with progress() as on_step:
         table = measure(backbone, tree, out, cache, config, compared_by, part, on_step, processes)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cones.commands import options
-from cones.commands.common import LOADING, open_backbone, print_json, progress, waiting
+from cones.commands.common import LOADING, print_json, progress, waiting
+from cones.commands.opening import TOYBOX
 
 
 def demo(
@@ -20,7 +21,7 @@ def demo(
         from cones.demo import run
         from cones.neuronfile import nbytes
 
-    backbone = open_backbone("toybox", None, None, allow_download=False)
+    backbone = TOYBOX.backbone()
     started = time.monotonic()
     with progress() as on_step:
         made = run(out, backbone, on_step=on_step)

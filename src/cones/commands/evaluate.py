@@ -9,7 +9,6 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     print_json,
     print_table,
     progress,
@@ -17,8 +16,10 @@ from cones.commands.common import (
     say,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 
 
+@opens_model
 def evaluate(
     neurons: Annotated[Path, options.neuron_files("neuron file of one subject")],
     images: Annotated[Path, options.images("folder of the subject's photographs")],
@@ -26,10 +27,7 @@ def evaluate(
     num_images: options.NumImages = 4,
     seed: Annotated[int, options.seed()] = 0,
     strength: options.Strength = None,
-    model: options.Model = "toybox",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how well pictures follow their prompts and show the subject."""
@@ -41,7 +39,7 @@ def evaluate(
 
     found = load(neurons)
     texts = read_prompts(prompts) if prompts else PROMPTS
-    backbone = open_backbone(model, revision, device, allow_download)
+    backbone = opening.backbone()
     for note in read_photos(images).enlarged(backbone.resolution):
         say(note)
     seeds = range(seed, seed + num_images)

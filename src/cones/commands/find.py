@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,6 @@ import typer
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     output_path,
     print_json,
     print_layers,
@@ -22,6 +21,7 @@ from cones.commands.common import (
     waiting,
 )
 from cones.commands.many import find_many
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.reporting import LoggingDir, ReportTo
 from cones.commands.searching import Searching, checkpoint_of
 from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
 
 
+@opens_model
 def find(
     context: typer.Context,
     images: Annotated[
@@ -55,7 +56,6 @@ def find(
         list[Path],
         options.existing("--start", "neuron file to begin with; several are united"),
     ] = [],  # noqa: B006
-    model: options.Model = "toybox",
     density: Annotated[
         str | None,
         typer.Option(
@@ -135,9 +135,7 @@ def find(
     ] = None,
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the concept neurons of a subject in its photographs, or of several subjects together."""
@@ -153,7 +151,7 @@ def find(
         from cones.neuronfile import load
         from cones.processes import ALONE, joined
 
-        processes, device = joined(device)
+        processes, device = joined(opening.device)
     together = ALONE if subjects_from else processes  # who share the samples of each step
     config = _config(FindConfig, context.params)
     keep = partial(
@@ -164,9 +162,7 @@ def find(
     )
 
     def opened() -> Searching:
-        backbone = open_backbone(
-            model, revision, device, allow_download, mixed_precision, gradient_checkpointing
-        )
+        backbone = replace(opening, device=device).backbone(mixed_precision, gradient_checkpointing)
         return Searching(backbone, config, report_to, logging_dir, validation_prompt, together)
 
     if subjects_from:

@@ -11,13 +11,13 @@ import typer
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     output_path,
     print_json,
     print_table,
     progress,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SETTINGS = (
 OWN = "the method's own"
 
 
+@opens_model
 def fit(
     context: typer.Context,
     method: Annotated[Method, typer.Option("--method", help="how to fit")],
@@ -42,7 +43,6 @@ def fit(
     out: Annotated[
         Path | None, options.out("artifact file or folder", "TOKEN.METHOD.safetensors")
     ] = None,
-    model: options.Model = "toybox",
     steps: Annotated[int | None, options.steps(OWN)] = None,
     batch: Annotated[int | None, options.batch(OWN)] = None,
     rate: Annotated[float | None, options.rate(OWN)] = None,
@@ -59,9 +59,7 @@ def fit(
     seed: Annotated[int | None, options.seed("0")] = None,
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit subjects with Cones or one of its rivals, to compare them."""
@@ -76,9 +74,7 @@ def fit(
     subjects, photos = read_subjects(images, class_noun, token)
     path = output_path(out, token, f".{method}.safetensors")
     writable_folder(path.parent)
-    backbone = open_backbone(
-        model, revision, device, allow_download, mixed_precision, gradient_checkpointing
-    )
+    backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:

@@ -9,11 +9,11 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     print_json,
     progress,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cones.pictures import Picture
 
 
+@opens_model
 def generate(
     neurons: Annotated[
         list[Path],
@@ -39,12 +40,11 @@ def generate(
     negative_prompt: Annotated[
         str, typer.Option("--negative_prompt", help="what to steer away from", show_default=False)
     ] = "",
+    height: options.Height = None,
+    width: options.Width = None,
     batch: options.DrawnAtOnce = 8,
     out: Annotated[Path, options.out("folder of the pictures")] = Path("out"),
-    model: options.Model = "toybox",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Draw prompts, with concept neurons shut."""
@@ -60,7 +60,7 @@ def generate(
     other = _only([each for each in artifacts if not isinstance(each, Cones)])
     wanted = _filled([*prompt, *(read_prompts(prompts) if prompts else [])], artifacts)
     writable_folder(out)
-    backbone = open_backbone(model, revision, device, allow_download)
+    backbone = opening.backbone()
     paths: list[Path] = []
     with progress() as on_step:
 
@@ -79,6 +79,8 @@ def generate(
             guidance=guidance,
             negative_prompt=negative_prompt,
             batch=batch,
+            height=height,
+            width=width,
             on_picture=keep,
         )
     _print(pictures, paths, _save_sheet(pictures, wanted, out), as_json)

@@ -86,10 +86,44 @@ Model = Annotated[
         help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
     ),
 ]
-Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="where to compute", show_default="a GPU if any")
+Variant = Annotated[
+    str | None,
+    typer.Option("--variant", help="of its files: fp16", show_default="the plain files, if any"),
 ]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option(
+        "--dtype",
+        "--torch_dtype",
+        help="type of its weights",
+        show_default="float32 on a CPU, half of it on a GPU",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="draws the pictures, by its name in diffusers: EulerAncestralDiscreteScheduler",
+        show_default="DPM-Solver++ (2M); Euler in a flow",
+    ),
+]
+PredictionType = Annotated[
+    Literal["epsilon", "v_prediction"] | None,
+    typer.Option(
+        "--prediction_type",
+        help="what its denoiser predicts",
+        show_default="as its files say",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="where to compute: cpu, cuda, cuda:1, mps",
+        show_default="a GPU if any",
+    ),
+]
+Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
 AllowDownload = Annotated[
     bool, typer.Option("--allow_download", help="let a hub name be downloaded")
 ]
@@ -214,5 +248,23 @@ DrawnAtOnce = Annotated[
         "--batch_size",
         parser=values.whole(1, MAX_BATCH),
         help="pictures drawn at once",
+    ),
+]
+Height = Annotated[
+    int | None,
+    typer.Option(
+        "--height",
+        parser=values.whole(1),
+        help="of the pictures, in pixels",
+        show_default="the model's own",
+    ),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        "--width",
+        parser=values.whole(1),
+        help="of the pictures, in pixels",
+        show_default="the model's own",
     ),
 ]

@@ -9,12 +9,12 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     print_json,
     print_table,
     progress,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.subjects import say_what_is_small, subjects_of
 from cones.commands.tune import Batch, Files, Folders, Rate, Steps
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cones.evaluate.precision import PrecisionRow
 
 
+@opens_model
 def precision(
     files: Files,
     images: Folders,
@@ -32,11 +33,8 @@ def precision(
     rate: Rate = 0.1,
     batch: Batch = 8,
     out: Annotated[Path, options.out("the figure, or its folder")] = Path("precision.png"),
-    model: options.Model = "toybox",
     mixed_precision: options.MixedPrecision = "no",
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Tune neurons at four precisions, and draw and measure the same with each."""
@@ -53,7 +51,7 @@ def precision(
     subjects, photos = subjects_of(sets, images)
     out = out / "precision.png" if out.is_dir() else out
     writable_folder(out.parent)
-    backbone = open_backbone(model, revision, device, allow_download, mixed_precision)
+    backbone = opening.backbone(mixed_precision)
     say_what_is_small(photos, backbone)
     texts, seeds = prompt or PLACES, range(seed, seed + num_images)
     with progress() as on_step:

@@ -11,13 +11,13 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
-    open_backbone,
     output_path,
     print_json,
     print_table,
     progress,
     waiting,
 )
+from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.subjects import say_what_is_small, subjects_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ Rate = Annotated[float, options.rate(unit=", in root mean squares of each weight
 Batch = Annotated[int, options.batch()]
 
 
+@opens_model
 def tune(
     files: Files,
     images: Folders,
@@ -46,12 +47,9 @@ def tune(
     batch: Batch = 8,
     seed: Annotated[int, options.seed()] = 0,
     out: Annotated[Path, options.out("neuron file or folder")] = Path("tuned.cones.safetensors"),
-    model: options.Model = "toybox",
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
-    device: options.Device = None,
-    revision: options.Revision = None,
-    allow_download: options.AllowDownload = False,
+    opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
@@ -70,9 +68,7 @@ def tune(
         out, [subject.token for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
     )
     writable_folder(path.parent)
-    backbone = open_backbone(
-        model, revision, device, allow_download, mixed_precision, gradient_checkpointing
-    )
+    backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
     started = time.monotonic()
     with progress() as on_step:
