@@ -93,9 +93,12 @@ def test_find_writes_a_neuron_file(photos: Path, tmp_path: Path) -> None:
 
 
 def test_find_reads_the_names_of_diffusers_scripts(photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "class"
+    other.mkdir()
+    Image.new("RGB", (16, 16), "red").save(other / "0.png")
     result = passes(
         "find", *QUICK, "--instance_data_dir", photos, "--class-noun", "robot", "--output_dir",
-        tmp_path, "--pretrained_model_name_or_path", tiny_folder(), "--class_data_dir", photos,
+        tmp_path, "--pretrained_model_name_or_path", tiny_folder(), "--class_data_dir", other,
         "--mixed_precision", "bf16", "--json",
     )  # fmt: skip
     about = json.loads(result.stdout)

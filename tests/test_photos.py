@@ -1,6 +1,8 @@
 """Photographs as people have them: each file is made here, good or broken."""
 
 import struct
+import sys
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
@@ -8,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
 
 from cones.errors import ConesError, InputError
-from cones.photos import load_photo, load_photos, natural_key, shown
+from cones.files import shown
+from cones.listing import natural_key
+from cones.photos import load_photo, load_photos
 
 SIZE = 64
 Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -77,14 +82,17 @@ def test_natural_order() -> None:
 
 def test_no_folder(tmp_path: Path) -> None:
     message = refusal(lambda: load_photos(tmp_path / "none", SIZE))
-    assert message == f"{tmp_path / 'none'} does not exist; give the folder of the photographs"
+    assert (
+        message
+        == f"{tmp_path / 'none'} does not exist; give the folder of the subject's photographs"
+    )
 
 
 def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture().save(path)
     message = refusal(lambda: load_photos(path, SIZE))
-    assert message == f"{path} is a file; give the folder of the photographs"
+    assert message == f"{path} is a file; give the folder of the subject's photographs"
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
@@ -121,7 +129,8 @@ def test_what_is_no_image_is_skipped_and_listed(tmp_path: Path) -> None:
     assert sorted(path.name for path, _ in photos.skipped) == sorted(others)
     assert dict(photos.skipped)[tmp_path / ".DS_Store"] == "hidden"
     assert dict(photos.skipped)[tmp_path / "1.txt"] == "captions or metadata"
-    assert photos.notes == ()  # nobody needs telling
+    told = f"{tmp_path / '1.txt'} was skipped: captions or metadata"
+    assert photos.notes == (told,)  # of the others nobody needs telling
 
 
 @pytest.mark.parametrize(
@@ -393,3 +402,214 @@ def test_the_same_folder_gives_the_same_photographs(tmp_path: Path) -> None:
     first, second = load_photos(tmp_path, SIZE), load_photos(tmp_path, SIZE)
     assert [image.tobytes() for image in first.images] == [i.tobytes() for i in second.images]
     assert (first.paths, first.notes) == (second.paths, second.notes)
+
+
+# --- metadata that is no reason to refuse -------------------------------------------------------
+
+
+def with_chunks(path: Path, *chunks: bytes) -> None:
+    """Puts chunks behind a PNG file's header."""
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + b"".join(chunks) + data[33:])
+
+
+BOMB = zlib.compress(bytes(200_000_000), 9)  # 200 kB
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        chunk(b"zTXt", b"workflow\0\0" + BOMB),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB),
+        chunk(b"zTXt", b"Raw profile type exif\0\0" + BOMB),
+        chunk(b"tEXt", b"workflow\0" + b"x" * 3_000_000),
+        chunk(b"tEXt", b"\xff\0" * 50),
+        chunk(b"iTXt", b"no more"),
+        chunk(b"zTXt", b"a\0\5b"),
+        chunk(b"gAMA", b"1")[:-1] + b"x",  # a wrong checksum
+        chunk(b"cHRM", b""),
+        chunk(b"acTL", b"\0"),
+        chunk(b"fcTL", bytes(26)),
+        chunk(b"tIME", b"never"),
+    ],
+    ids=lambda part: ascii(part[4:24]),
+)
+def test_of_a_png_files_metadata_only_the_pixels_are_used(tmp_path: Path, part: bytes) -> None:
+    path = tmp_path / "1.png"
+    picture().save(path)
+    with_chunks(path, part)
+    tracemalloc.start()
+    photos = load_photos(tmp_path, SIZE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(pixels(photos.images[0]), np.asarray(picture()))
+    assert len(photos.notes) == 1 and "one photograph only" in photos.notes[0]
+    assert peak < 64e6
+
+
+def test_metadata_behind_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "1.png"
+    picture().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-12] + chunk(b"zTXt", b"workflow\0\0" + BOMB) + data[-12:])
+    assert np.array_equal(pixels(load_photo(path, SIZE)), np.asarray(picture()))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_data_is_said(tmp_path: Path, kind: str) -> None:
+    picture().save(tmp_path / "1.png", format=kind, exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff")
+    picture(seed=1).save(tmp_path / "2.png", format=kind, exif=b"Exif\0\0nonsense")
+    photos = load_photos(tmp_path, SIZE)
+    assert len(photos.images) == 2
+    assert f"{tmp_path / '2.png'} has damaged Exif data; it is taken to be upright" in photos.notes
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_png_is_turned_however_it_says_so(tmp_path: Path, compressed: bool) -> None:
+    path, turned = tmp_path / "1.png", picture().transpose(Image.Transpose.ROTATE_90)
+    xmp = '<rdf:Description tiff:Orientation="6"/>'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for key, text in (
+        ("XML:com.adobe.xmp", xmp),
+        ("Raw profile type exif", f"\nexif\n{26:8}\n{exif.tobytes().hex()}\n"),
+    ):
+        info = PngInfo()
+        add = info.add_itxt if key[0] == "X" else info.add_text
+        add(key, text, zip=compressed)
+        turned.save(path, pnginfo=info)
+        assert np.array_equal(pixels(load_photo(path, SIZE)), np.asarray(picture()))
+
+
+# --- other kinds of files -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.gif", b"GIF89a\1\0\1\0", "a GIF image; convert it to PNG"),
+        ("a.tif", b"II*\0\x08\0\0\0", "a TIFF image; convert it to PNG"),
+        ("a.TIFF", b"MM\0*\0\0\0\x08", "a TIFF image; convert it to PNG"),
+        ("a.dng", b"II*\0\x08\0\0\0", "a camera's raw file; export it as JPEG"),
+        ("a.CR2", b"II*\0\x10\0\0\0CR", "a camera's raw file; export it as JPEG"),
+        ("a.cr3", b"\0\0\0\x18ftypcrx ", "a camera's raw file; export it as JPEG"),
+        ("a.nef", b"MM\0*\0\0\0\x08", "a camera's raw file; export it as JPEG"),
+        ("a.jxl", b"\xff\x0a\0\0", "a JPEG XL image; convert it to JPEG or PNG"),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 image; convert it to JPEG or PNG"),
+        ("a.jpg", b"version https://git-lfs.github.com/spec/v1\n", "a git-LFS pointer; fetch the"),
+        ("a.png", b"  <!doctype html><html>", "a web page; download the photograph itself"),
+        ("a.jpeg", b"\0\0\0\x18ftypmp42", "a video; save some of its pictures as PNG"),
+        ("a.webp", b"", "an empty file; copy the photograph anew"),
+    ],
+)
+def test_what_cannot_be_read_is_called_what_it_is(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = refusal(lambda: load_photos(tmp_path))
+    assert message.startswith(
+        f"{tmp_path} holds none of the subject's photographs that can be read: {tmp_path / name} "
+        f"was skipped: no JPEG, PNG, WebP or BMP image but {told}"
+    )
+    (tmp_path / f"2{Path(name).suffix}").write_bytes(content)
+    assert f"{tmp_path / f'2{Path(name).suffix}'} and 1 more were skipped: " in refusal(
+        lambda: load_photos(tmp_path)
+    )
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_is_read(tmp_path: Path) -> None:
+    Image.new("RGB", (SIZE, SIZE), RED).save(tmp_path / "1.avif", quality=100)
+    assert np.abs(pixels(load_photo(tmp_path / "1.avif", SIZE)).astype(int) - RED).max() <= 3
+
+
+def test_heic_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture().resize((256, 256)).save(tmp_path / "1.heic", quality=90)
+    upright = load_photo(tmp_path / "1.heic")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, SIZE), RED).save(tmp_path / "2.heic", quality=100, exif=exif.tobytes())
+    turned = load_photo(tmp_path / "2.heic")
+    assert upright.size == (256, 256) and turned.size == (SIZE, 80)
+    assert np.abs(np.asarray(turned).astype(int) - RED).max() <= 3
+    data = (tmp_path / "1.heic").read_bytes()
+    (tmp_path / "1.heic").write_bytes(data[: len(data) // 2])
+    assert str(tmp_path / "1.heic") in refusal(lambda: load_photo(tmp_path / "1.heic"))
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0mif1avif"
+
+
+def test_without_their_readers_heic_and_avif_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(features, "check", lambda _: False)
+    for number in range(3):
+        (tmp_path / f"IMG_{number}.HEIC").write_bytes(HEIC)
+    message = refusal(lambda: load_photos(tmp_path))
+    assert f"{tmp_path / 'IMG_0.HEIC'} and 2 more were skipped" in message
+    assert "a HEIC photograph; install cones-diffusion[heif], or convert it to JPEG" in message
+    (tmp_path / "1.avif").write_bytes(AVIF)
+    message = refusal(lambda: load_photo(tmp_path / "1.avif"))
+    assert "an AVIF image; upgrade Pillow, or convert it to PNG" in message
+
+
+# --- masks, files, patterns ---------------------------------------------------------------------
+
+MASKS = [
+    "a-masklabel.png", "a-condlabel.png", "a_mask.png", "a.mask.png", "a.png.mask.png",
+    "a_mask_0.jpg", "A-Mask.PNG", "mask_a.png", "a (mask).png", "a_alpha.webp",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_the_mask_of_a_photograph_is_none(tmp_path: Path, name: str) -> None:
+    for number, each in enumerate(("a.png", "b.png", name)):
+        picture(seed=number).save(tmp_path / each)
+    photos = load_photos(tmp_path, SIZE)
+    assert [path.name for path in photos.paths] == ["a.png", "b.png"]
+    assert photos.skipped == ((tmp_path / name, "named as the mask of another"),)
+    assert photos.notes == (f"{tmp_path / name} was skipped: named as the mask of another",)
+
+
+def test_what_only_is_called_a_mask_is_a_photograph(tmp_path: Path) -> None:
+    names = ["mask.png", "mask_2.png", "venetian_mask.png", "gas.png", "gasmask.png", "a-b.png"]
+    for number, name in enumerate(names):
+        picture(seed=number).save(tmp_path / name)
+    (tmp_path / "venetian.txt").write_text("a mask")
+    assert {path.name for path in load_photos(tmp_path).paths} == set(names)
+
+
+def test_many_masks_are_one_line(tmp_path: Path) -> None:
+    for number in range(12):
+        picture(seed=number).save(tmp_path / f"{number}.png")
+        picture(seed=99).save(tmp_path / f"{number}-masklabel.png")
+    photos = load_photos(tmp_path)
+    first = tmp_path / "0-masklabel.png"
+    assert photos.notes == (f"{first} and 11 more were skipped: named as the mask of another",)
+
+
+def test_files_and_patterns_are_what_their_folder_is(tmp_path: Path) -> None:
+    for name in ("10.png", "9.png", "9_mask.png"):
+        picture(seed=len(name)).save(tmp_path / name)
+    whole = load_photos(tmp_path)
+    for source in (list(tmp_path.iterdir()), tmp_path / "*.png"):
+        assert load_photos(source).paths == whole.paths
+    assert [path.name for path in load_photos(tmp_path / "1*").paths] == ["10.png"]
+    assert "does not exist; check" in refusal(lambda: load_photos([tmp_path / "none.png"]))
+    assert "does not exist; give the folder" in refusal(lambda: load_photos(tmp_path / "*.gif"))
+    assert "expected at least one file, found none" in refusal(lambda: load_photos([]))
+    brackets = tmp_path / "my [best]"
+    brackets.mkdir()
+    picture().save(brackets / "1.png")
+    assert len(load_photos(brackets).images) == 1
+
+
+def test_the_class_folder_is_called_so(tmp_path: Path) -> None:
+    message = refusal(lambda: load_photos(tmp_path, role="class"))
+    assert message == f"the class folder {tmp_path} is empty; put images of the class into it"
+    picture().save(tmp_path / "1.png")
+    assert load_photos(tmp_path, role="class").notes == ()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ImageOps import mirror
 from safetensors.torch import load_file, save_file
 from test_cli import passes
 from test_many import fast
@@ -105,11 +106,13 @@ def launched(*command: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Sequence[object]:
+    folders = tmp_path / "photos", tmp_path / "class"
+    for folder in folders:
+        folder.mkdir()
     for number, image in enumerate(photographs()):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        image.save(tmp_path / "photos" / f"{number}.png")
-    folder = tmp_path / "photos"
-    return ("--images", folder, "--class_noun", "robot", "--class_data_dir", folder)
+        image.save(folders[0] / f"{number}.png")
+        mirror(image).save(folders[1] / f"{number}.png")
+    return ("--images", folders[0], "--class_noun", "robot", "--class_data_dir", folders[1])
 
 
 def test_a_launched_search_writes_and_speaks_once(

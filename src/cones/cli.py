@@ -33,6 +33,7 @@ from cones.commands.parsing import (
     usage_line,
 )
 from cones.commands.precision import precision
+from cones.commands.subjects import OfSubjects
 from cones.commands.tokens import tokens
 from cones.commands.tune import tune
 from cones.errors import ConesError, is_out_of_memory
@@ -101,9 +102,9 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
+app.command(cls=OfSubjects)(find)
+app.command(cls=OfSubjects)(fit)
 for command in (
-    find,
-    fit,
     generate,
     combine,
     tune,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cones.errors import InputError
 from cones.files import shown
-from cones.photos import natural_key, photo_files
+from cones.listing import natural_key, photo_files
 from cones.textfiles import bad_line, json_kind, read_json_lines
 
 METADATA = "metadata.jsonl"
@@ -17,7 +17,7 @@ MAX_NOUN = 100  # characters
 _KOHYA = re.compile(r"(\d+)_(.+)")  # repeats, then token and class
 _REGULARISATION = re.compile(r"reg(\W|_|s$|$)|regulari[sz]ation", re.IGNORECASE)
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("cones")
 
 
 def subject_folders(tree: Path) -> list[Path]:

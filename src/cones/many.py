@@ -15,7 +15,7 @@ from cones.neuronfile import load
 from cones.neurons import ConceptNeurons
 from cones.shutting import base_fingerprint
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("cones")
 
 PHOTOGRAPHS = "photographs"  # the key of their hash in a file's info
 

@@ -1,28 +1,25 @@
-"""A folder of photographs -> square RGB images, whatever the files are.
+"""A folder of photographs -> RGB images, whatever the files are.
 
 What can be used is used, and whatever had to be done to it is said in `Photos.notes`. What is no
-image is skipped and listed in `Photos.skipped`. An image that is damaged or too large is an error
-that names it: the user meant it to be used. Colours are taken as sRGB; embedded ICC profiles are
-not applied.
+photograph is skipped and listed in `Photos.skipped`. An image that is damaged or too large is an
+error that names it: the user meant it to be used.
 """
 
-import re
-import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import Image
 
 from cones.errors import InputError
 from cones.files import shown
+from cones.imagefiles import FORMATS_IN_WORDS, SUFFIXES, NotAnImage, read_image, upright_rgb
+from cones.listing import QUIET, WANTED, Role, Source, entries, masks, place, reason_to_skip
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # told apart by content, not by the file's name
-FORMATS_IN_WORDS = "JPEG, PNG, WebP or BMP image"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".heic", ".avif", ".tif", ".tiff"}
-TEXT_SUFFIXES = {".txt", ".caption", ".json", ".jsonl", ".csv"}
+Array = npt.NDArray[np.generic]
 MAX_ASPECT = 3  # longer side : shorter side, above which the centre is hardly the picture
 
 
@@ -49,16 +46,14 @@ class Photos:
         return [f"{shown(path)} {remark}" for path, remark in pairs if remark]
 
 
-class _NotAnImage(InputError):
-    """The file's content is none of `FORMATS`."""
-
-
-def load_photos(folder: Path, size: int | None = None) -> Photos:
-    """Read every photograph that lies directly in a folder.
+def load_photos(source: Source, size: int | None = None, role: Role = "subject") -> Photos:
+    """Read every photograph that lies directly in a folder, or those of some files.
 
     Args:
-        folder: holds JPEG, PNG, WebP or BMP files; anything else in it is skipped.
+        source: a folder, a pattern such as `photos/*.png`, or files. What is no JPEG, PNG, WebP,
+            BMP, AVIF or HEIC image in it is skipped, and so are the masks of others.
         size: side of the square images, in pixels; None leaves each at the size it has, uncut.
+        role: what they are to show, for messages.
 
     Raises:
         InputError: no such folder, no image in it, or an image that cannot be used.
@@ -68,47 +63,37 @@ def load_photos(folder: Path, size: int | None = None) -> Photos:
     skipped: list[tuple[Path, str]] = []
     notes: list[str] = []
     first_with: dict[str, Path] = {}
-    for path in _entries(folder):
+    files = entries(source, role)
+    masked = masks(files)
+    for path in files:
         try:
-            if reason := _reason_to_skip(path):
-                raise _NotAnImage(reason)
+            if reason := reason_to_skip(path, masked):
+                raise NotAnImage(reason)
             image, remarks = _read(path, size)
-        except _NotAnImage as error:
+        except NotAnImage as error:
             skipped.append((path, str(error)))
-            meant = path.is_dir() or path.suffix.lower() in SUFFIXES
-            if meant and not path.name.startswith("."):
-                notes.append(f"{shown(path)} was skipped: {error}")
             continue
         images.append(image)
         paths.append(path)
         notes += [f"{shown(path)} {remark}" for remark in remarks]
-        same = first_with.setdefault(sha256(image.tobytes()).hexdigest(), path)
+        same = first_with.setdefault(pixels_digest(image), path)
         if same != path:
             notes.append(f"{shown(path)} is the same picture as {shown(same)} and weighs double")
     if not images:
-        raise InputError(_nothing_found(folder, skipped))
-    if len(images) == 1:
+        raise InputError(_nothing_found(source, skipped, role))
+    if len(images) == 1 and role == "subject":
         notes.append(
-            f"{shown(folder)} holds one photograph only; three to six in different places tell"
+            f"{place(source)} holds one photograph only; three to six in different places tell"
             " the subject from its surroundings"
         )
-    return Photos(tuple(images), tuple(paths), tuple(skipped), tuple(notes))
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """The files directly in a folder that are photographs by name or first bytes; none is decoded.
-
-    Raises:
-        InputError: there is no such folder, or it cannot be read.
-    """
-    return [path for path in _entries(folder) if not _reason_to_skip(path) and _is_meant(path)]
+    return Photos(tuple(images), tuple(paths), tuple(skipped), (*_said(skipped), *notes))
 
 
 def load_photo(path: Path, size: int | None = None) -> Image.Image:
-    """Read one photograph: upright, opaque, cut to the centre square and scaled.
+    """Read one photograph: upright, opaque sRGB, cut to the centre square and scaled.
 
     Args:
-        path: a JPEG, PNG, WebP or BMP file.
+        path: a JPEG, PNG, WebP, BMP, AVIF or HEIC file.
         size: side of the result, in pixels; a file that has this size already is not resampled.
             None leaves it at the size it has, uncut.
 
@@ -120,75 +105,95 @@ def load_photo(path: Path, size: int | None = None) -> Image.Image:
     """
     try:
         return _read(path, size)[0]
-    except _NotAnImage as error:
+    except NotAnImage as error:
         raise InputError(f"{shown(path)} cannot be used: {error}") from None
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Orders names as people do: runs of digits count as numbers, case does not."""
-    parts = re.split(r"(\d+)", name.casefold())  # text, digits, text, digits, ...
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+def rgb_images(images: object, name: str) -> tuple[Image.Image, ...]:
+    """Images given in Python, upright, opaque and sRGB as those from files are.
+
+    Args:
+        images: Pillow's images of any mode that tells colours, or arrays of uint8 or uint16
+            `[height, width]` or `[height, width, 1, 3 or 4]`.
+        name: what to call them in messages.
+
+    Raises:
+        InputError: they are no such images.
+    """
+    single = isinstance(images, Image.Image | str | bytes) or getattr(images, "ndim", 4) != 4
+    if single or not isinstance(images, Iterable):
+        raise InputError(
+            f"{name}: expected a sequence of images, found {_found(images)}; give (image,) for "
+            "one, or read a folder with cones.Subject.from_folder"
+        )
+    return tuple(_rgb(image, f"{name}: image {k}") for k, image in enumerate(images, 1))
 
 
-def _entries(folder: Path) -> list[Path]:
+def _rgb(image: object, name: str) -> Image.Image:
     try:
-        if not folder.exists():
-            raise InputError(f"{shown(folder)} does not exist; give the folder of the photographs")
-        if not folder.is_dir():
-            raise InputError(f"{shown(folder)} is a file; give the folder of the photographs")
-        return sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
-    except OSError as error:
-        raise InputError(_unreadable(folder, error)) from error
-
-
-def _reason_to_skip(path: Path) -> str | None:
-    """Why an entry is not even opened."""
-    if path.name.startswith("."):
-        return "hidden"
-    if path.is_dir():
-        return "a folder; only the photographs directly in the given folder are read"
-    if not path.is_file():
-        return "not a regular file"
-    if path.suffix.lower() in TEXT_SUFFIXES:  # one that begins "BM" would pass for a BMP image
-        return "captions or metadata"
-    return None
-
-
-def _is_meant(path: Path) -> bool:
-    """Whether a file is an image, or is called like one."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with Image.open(path, formats=FORMATS):
-            return True
-    except Exception:  # decoders raise nearly anything
-        return False
-
-
-def _nothing_found(folder: Path, skipped: list[tuple[Path, str]]) -> str:
-    if not skipped:
-        return f"{shown(folder)} is empty; put the subject's photographs into it"
-    names = ", ".join(shown(Path(path.name)) for path, _ in skipped[:3])
-    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    return (
-        f"{shown(folder)} holds no {FORMATS_IN_WORDS}, only {names}{more};"
-        " put the subject's photographs directly into it"
+        opened = _from_array(image) if isinstance(image, np.ndarray) else image
+        if isinstance(opened, Image.Image) and min(opened.size) > 0:
+            return upright_rgb(opened)[0]
+    except Exception as error:  # decoders raise nearly anything
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise InputError(f"{name}: cannot be used ({reason}); convert it to mode RGB") from error
+    raise InputError(
+        f"{name}: expected an image of Pillow or an array of uint8 [height, width, 3], found "
+        f"{_found(image)}; convert it"
     )
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"{shown(path)} cannot be read ({reason}); check that it exists and its permissions"
+def _from_array(array: Array) -> Image.Image | None:
+    """An array as an image; None for one of another type or shape."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and array.shape[2:] not in ((3,), (4,)):
+        return None
+    if array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array)) if array.dtype == np.uint8 else None
+
+
+def _found(value: object) -> str:
+    """The kind of a value, for arrays and tensors with type and shape."""
+    shape, kind = getattr(value, "shape", None), type(value).__name__
+    return kind if shape is None else f"{kind} of {getattr(value, 'dtype', '?')} {list(shape)}"
+
+
+def pixels_digest(image: Image.Image) -> str:
+    """The same for two pictures if and only if all their pixels are."""
+    return sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+
+def _said(skipped: Sequence[tuple[Path, str]]) -> list[str]:
+    """A line for each reason why something was skipped, with the first and how many more."""
+    reasons: dict[str, list[Path]] = {}
+    for path, reason in skipped:
+        if not path.name.startswith(".") and path.name.lower() not in QUIET:
+            reasons.setdefault(reason, []).append(path)
+    return [f"{_first(paths)} skipped: {reason}" for reason, paths in reasons.items()]
+
+
+def _first(paths: Sequence[Path]) -> str:
+    name = shown(paths[0])
+    return f"{name} was" if len(paths) == 1 else f"{name} and {len(paths) - 1} more were"
+
+
+def _nothing_found(source: Source, skipped: Sequence[tuple[Path, str]], role: Role) -> str:
+    name, wanted = place(source, role), WANTED[role]
+    if not skipped:
+        return f"{name} is empty; put {wanted} into it"
+    meant = [each for each in skipped if each[0].is_dir() or each[0].suffix.lower() in SUFFIXES]
+    if said := _said(meant):
+        return f"{name} holds none of {wanted} that can be read: {said[0]}"
+    names = ", ".join(shown(Path(path.name)) for path, _ in skipped[:3])
+    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    return f"{name} holds no {FORMATS_IN_WORDS}, only {names}{more}; put {wanted} directly into it"
 
 
 def _read(path: Path, size: int | None) -> tuple[Image.Image, list[str]]:
     """The finished image, and remarks that go on from the file's name."""
-    try:
-        file = path.open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a null in the name
-        raise InputError(_unreadable(path, error)) from error
-    with file:
-        image, remarks = _decode(file, path)
+    image, remarks = read_image(path)
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         remarks.append(
@@ -206,44 +211,6 @@ def _enlarged(image: Image.Image, size: int) -> str | None:
         return None
     shape = f"{image.width} x {image.height}"
     return f"is {shape} pixels, enlarged to {size} x {size}; use a larger photograph"
-
-
-def _decode(file: BinaryIO, path: Path) -> tuple[Image.Image, list[str]]:
-    """The whole upright picture as RGB. Every pixel is decoded here, so damage shows here."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(file, formats=FORMATS)
-        # A phone's JPEG may carry further frames (depth, thumbnails): that is no animation.
-        animated = image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False)
-        image.load()
-        image = _opaque(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise _NotAnImage(f"no {FORMATS_IN_WORDS}; if it is a photograph, convert it") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise InputError(
-            f"{shown(path)} has more than {limit:.1f} megapixels; scale it down or remove it"
-        ) from error
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{shown(path)} is damaged ({reason}); replace it by a whole copy or remove it"
-        ) from error
-    return image, ["is animated; its first frame is used"] if animated else []
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """RGB over white, so that no colour hidden by transparency comes back."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
-        levels = np.asarray(image).astype(np.int64)
-        grey = (levels + 128) // 257  # 0..65535 -> 0..255, rounded
-        grey[levels == image.info.get("transparency", -1)] = 255
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

@@ -5,6 +5,7 @@ other rare tokens keep those free for other subjects; and the class's own prompt
 photographs keep the plain word from taking the subject's look.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -12,9 +13,12 @@ from PIL import Image
 
 from cones.backbone import Backbone
 from cones.generate import generate
+from cones.photos import rgb_images
 from cones.pictures import Picture
 from cones.search import OnStep
-from cones.subject import TEMPLATES, Examples, Subject, joined_examples
+from cones.subject import TEMPLATES, Examples, Subject, joined_examples, shared_photographs
+
+log = logging.getLogger("cones")
 
 # Ordinary words of every text-to-image model; those that are no single token here are left out.
 NOUNS = ("dog", "cat", "car", "house", "tree", "mug", "ball", "fish", "robot", "teapot")
@@ -52,8 +56,16 @@ def all_class_images(
     seed: int,
     on_step: OnStep | None = None,
 ) -> dict[str, Sequence[Image.Image]]:
-    """Images of each subject's class, by its noun: those given, the others drawn by the model."""
-    images = dict(given)
+    """Images of each subject's class, by its noun: those given, the others drawn by the model.
+
+    Raises:
+        InputError: some that are given are no images.
+    """
+    images: dict[str, Sequence[Image.Image]] = {
+        noun: rgb_images(some, f"class images of {noun!r}") for noun, some in given.items()
+    }
+    for remark in shared_photographs(subjects, images):
+        log.warning(remark)
     for subject in subjects:
         if not images.get(subject.class_noun):
             images[subject.class_noun] = draw_class_images(backbone, subject, count, seed, on_step)

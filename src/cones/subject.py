@@ -1,8 +1,9 @@
 """A subject: its photographs and what prompts call it; and seeded batches of training examples."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.families import Conditioning
 from cones.folders import noun_fault
-from cones.photos import load_photos
+from cones.photos import load_photos, pixels_digest, rgb_images
 
 MANY = 4  # subjects in one picture, as in the paper
 # Several wordings, so that the neurons do not cling to one sentence.
@@ -25,7 +26,8 @@ class Subject:
     """What concept neurons are to be found for.
 
     Attributes:
-        images: RGB photographs of any size, three to six of them in different surroundings.
+        images: photographs of any size, three to six of them in different surroundings: RGB. What
+            it is made from may have any mode, or be arrays; see `cones.photos.rgb_images`.
         class_noun: what kind of thing it is: "robot".
         token: the rare word that is to stand for it, the paper's V*.
         notes: what the user should know about the photographs, one line each.
@@ -37,7 +39,9 @@ class Subject:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.images:
+        images = rgb_images(self.images, "a subject's photographs")
+        object.__setattr__(self, "images", images)
+        if not images:
             raise InputError("a subject needs at least one photograph, found none")
         if self.token != self.token.strip() or not self.token or not self.token.isprintable():
             raise InputError(f"token {self.token!r}: expected a word, such as 'sks'")
@@ -48,9 +52,11 @@ class Subject:
             )
 
     @classmethod
-    def from_folder(cls, folder: str | Path, class_noun: str, token: str = "sks") -> "Subject":
-        """Reads the photographs that lie directly in a folder; see `cones.photos`."""
-        photos = load_photos(Path(folder))
+    def from_folder(
+        cls, folder: str | Path | Sequence[Path], class_noun: str, token: str = "sks"
+    ) -> "Subject":
+        """Reads the photographs that lie directly in a folder, or files; see `cones.photos`."""
+        photos = load_photos(Path(folder) if isinstance(folder, str) else folder)
         return cls(photos.images, class_noun, token, photos.notes)
 
     @property
@@ -61,6 +67,39 @@ class Subject:
     def prompts(self) -> list[str]:
         """The prompts of the concept-implanting loss: "a photo of a sks robot" and the like."""
         return [template.format(self.phrase) for template in TEMPLATES]
+
+
+def shared_photographs(
+    subjects: Sequence[Subject], class_images: Mapping[str, Sequence[Image.Image]] | None = None
+) -> list[str]:
+    """What to say of photographs that stand for two things, a line each.
+
+    Args:
+        subjects: what is to be implanted. A few photographs may well show two of them.
+        class_images: images of classes, by their nouns.
+    """
+    remarks = []
+    digests = [_digests(subject.images) for subject in subjects]
+    for one, two in combinations(range(len(subjects)), 2):
+        shared = len(digests[one] & digests[two])
+        if 2 * shared > min(len(digests[one]), len(digests[two])):
+            remarks.append(
+                f"photographs: {shared} are given for {subjects[one].phrase} and for "
+                f"{subjects[two].phrase} too; give each its own"
+            )
+    for noun, images in (class_images or {}).items():
+        given = _digests(images)
+        for subject, own in zip(subjects, digests, strict=True):
+            if shared := len(given & own):
+                remarks.append(
+                    f"class images of {noun!r}: {shared} are photographs of {subject.phrase}, "
+                    "whose look the class is not to take; give others, or let the model draw them"
+                )
+    return remarks
+
+
+def _digests(images: Sequence[Image.Image]) -> set[str]:
+    return {pixels_digest(image) for image in images}
 
 
 def crowd(count: int) -> str | None:

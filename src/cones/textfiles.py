@@ -2,12 +2,12 @@
 
 import codecs
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cones.errors import InputError
 from cones.files import shown
+from cones.strict_json import parse_json
 
 MAX_BYTES = 2**24  # far more than anybody writes; a device that never ends is no text either
 MAX_LINE = 2**20  # characters
@@ -102,23 +102,9 @@ def _bytes(path: Path) -> bytes:
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        found = f"something else ({error.msg} at column {error.colno})"
-    except RecursionError:
-        found = "one nested too deeply"
-    except ValueError as error:  # a key twice, or thousands of digits
-        found = f"something else ({error})"
-    else:
-        if isinstance(value, dict):
-            return value
-        found = json_kind(value)
-    raise bad_line(path, number, ENTRY, found)
-
-
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are all different."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key twice")
-    return found
+        value = parse_json(line)
+    except InputError as error:
+        raise bad_line(path, number, ENTRY, f"what {error}") from error
+    if not isinstance(value, dict):
+        raise bad_line(path, number, ENTRY, json_kind(value))
+    return value

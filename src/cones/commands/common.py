@@ -21,6 +21,7 @@ from cones.commands.options import SUFFIX
 from cones.errors import BaseModelWarning
 
 if TYPE_CHECKING:
+    from cones.listing import Role, Source
     from cones.photos import Photos
 
 LOADING = "loading torch and diffusers"
@@ -28,18 +29,13 @@ LOADING = "loading torch and diffusers"
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 
-def read_photos(folder: Path) -> "Photos":
+def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
     """Reads photographs, and says what was skipped and what else there is to know about them."""
-    from cones.files import shown
     from cones.photos import load_photos
 
-    photos = load_photos(folder)
-    said = "\n".join(photos.notes)
+    photos = load_photos(source, role=role)
     for note in photos.notes:
         say(note)
-    for path, reason in photos.skipped:
-        if shown(path) not in said:
-            say(f"{shown(path)} was skipped: {reason}")
     return photos
 
 

@@ -24,7 +24,13 @@ from cones.commands.many import find_many
 from cones.commands.opening import TOYBOX, Opening, opens_model
 from cones.commands.reporting import LoggingDir, ReportTo
 from cones.commands.searching import Searching, checkpoint_of
-from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
+from cones.commands.subjects import (
+    read_subjects,
+    refuse_shared,
+    require_one_of_each,
+    say_what_is_small,
+    sources,
+)
 
 if TYPE_CHECKING:
     from cones.find import FindConfig
@@ -36,7 +42,7 @@ def find(
     context: typer.Context,
     images: Annotated[
         list[Path],
-        options.images("folder of the subject's photographs; once for each subject"),
+        options.images("folder of the subject's photographs, or these; once for each subject"),
     ] = [],  # noqa: B006  (typer copies it)
     class_noun: options.ClassNouns = [],  # noqa: B006
     subjects_from: Annotated[
@@ -168,11 +174,12 @@ def find(
     if subjects_from:
         todo, folder = tasks(subjects_from, token), writable_folder(out or Path())
         return find_many(opened(), todo, folder, keep, as_json, processes)
-    subjects, photos = read_subjects(images, class_noun, token)
+    subjects, photos = read_subjects(sources(images), class_noun, token)
     class_images = {
-        noun: read_photos(folder).images
+        noun: read_photos(folder, "class").images
         for noun, folder in zip(class_noun, class_data_dir, strict=False)
     }
+    refuse_shared(subjects, class_images)
     begin = combine([load(each) for each in start]) if start else None
     path = output_path(out, token)
     writable_folder(path.parent)
@@ -188,7 +195,8 @@ def find(
 
 def _require_subjects(given: Mapping[str, Any]) -> None:
     """Refuses options of subjects that are missing or cannot be matched."""
-    found = {f"--{name}": len(given[name]) for name in ("images", "class_noun", "token")}
+    found = {"--images": len(sources(given["images"]))}
+    found |= {f"--{name}": len(given[name]) for name in ("class_noun", "token")}
     if not (given["images"] and given["class_noun"]):
         raise typer.BadParameter("give --images and --class_noun, or --subjects_from")
     if given["class_data_dir"]:

@@ -18,7 +18,12 @@ from cones.commands.common import (
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
-from cones.commands.subjects import read_subjects, require_one_of_each, say_what_is_small
+from cones.commands.subjects import (
+    read_subjects,
+    require_one_of_each,
+    say_what_is_small,
+    sources,
+)
 
 if TYPE_CHECKING:
     from cones.generate import Artifact
@@ -36,7 +41,7 @@ def fit(
     method: Annotated[Method, typer.Option("--method", help="how to fit")],
     images: Annotated[
         list[Path],
-        options.images("folder of the subject's photographs; once for each subject"),
+        options.images("folder of the subject's photographs, or these; once for each subject"),
     ],
     class_noun: options.ClassNouns,
     token: options.Tokens = ["sks"],  # noqa: B006  (typer copies it)
@@ -64,14 +69,14 @@ def fit(
 ) -> None:
     """Fit subjects with Cones or one of its rivals, to compare them."""
     require_one_of_each(
-        {"--images": len(images), "--class_noun": len(class_noun), "--token": len(token)}
+        {"--images": len(sources(images)), "--class_noun": len(class_noun), "--token": len(token)}
     )
     with waiting(LOADING):
         from cones.files import writable_folder
         from cones.methods import METHODS
 
     config = _config(method, METHODS[method].defaults, context.params)
-    subjects, photos = read_subjects(images, class_noun, token)
+    subjects, photos = read_subjects(sources(images), class_noun, token)
     path = output_path(out, token, f".{method}.safetensors")
     writable_folder(path.parent)
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 import typer
 
 from cones.commands.common import read_photos, say
+from cones.commands.parsing import Command
+from cones.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from cones.backbone import Backbone
+    from cones.listing import Source
     from cones.neurons import ConceptNeurons
     from cones.photos import Photos
     from cones.subject import Subject
+
+
+class OfSubjects(Command):
+    """Takes `--images 1.png 2.png`, as a shell makes it of `--images *.png`."""
+
+    lists = ("--images", "--instance-data-dir", "--train-data-dir")
 
 
 def require_one_of_each(found: Mapping[str, int]) -> None:
@@ -22,18 +33,56 @@ def require_one_of_each(found: Mapping[str, int]) -> None:
         raise typer.BadParameter(f"{told}: give one of each for each subject, in the same order")
 
 
+def sources(images: Sequence[Path]) -> "list[Source]":
+    """What `--images` names for each subject: a folder, a pattern, or files of one folder in a row.
+
+    A shell makes such files of `photos/*.png`.
+    """
+    found: list[Path | list[Path]] = []
+    for path in images:
+        before = found[-1] if found else None
+        if not path.is_file():
+            found.append(path)
+        elif isinstance(before, list) and before[0].parent == path.parent:
+            before.append(path)
+        else:
+            found.append([path])
+    return [*found]
+
+
 def read_subjects(
-    folders: Sequence[Path], nouns: Sequence[str], tokens: Sequence[str]
+    images: "Sequence[Source]", nouns: Sequence[str], tokens: Sequence[str]
 ) -> "tuple[list[Subject], list[Photos]]":
-    """The subjects, and the photographs of each, read from its folder."""
+    """The subjects, and the photographs of each.
+
+    Args:
+        images: as `sources` gives them.
+        nouns: of the classes.
+        tokens: of the subjects.
+    """
     from cones.subject import Subject
 
-    photos = [read_photos(folder) for folder in folders]
+    photos = [read_photos(source) for source in images]
     subjects = [
         Subject(each.images, noun, token, each.notes)
         for each, noun, token in zip(photos, nouns, tokens, strict=True)
     ]
+    refuse_shared(subjects)
     return subjects, photos
+
+
+def refuse_shared(
+    subjects: "Sequence[Subject]", class_images: "Mapping[str, Sequence[Image]] | None" = None
+) -> None:
+    """Refuses photographs that stand for two things, before a model is opened.
+
+    Raises:
+        InputError: some do.
+    """
+    from cones.subject import shared_photographs
+
+    for remark in shared_photographs(subjects, class_images):
+        raise InputError(remark)
 
 
 def subjects_of(
@@ -41,14 +90,15 @@ def subjects_of(
 ) -> "tuple[list[Subject], list[Photos]]":
     """As `read_subjects`, for the subjects of neuron files in their order, one folder for each."""
     found = [each for neurons in sets for each in neurons.subjects]
-    if len(folders) != len(found):
+    images = sources(folders)
+    if len(images) != len(found):
         phrases = ", ".join(f"{each.token} {each.class_noun}" for each in found)
         raise typer.BadParameter(
             f"expected an --images for each of {phrases or 'no subject'}, in this order, found "
-            f"{len(folders)}"
+            f"{len(images)}"
         )
     return read_subjects(
-        folders, [each.class_noun for each in found], [each.token for each in found]
+        images, [each.class_noun for each in found], [each.token for each in found]
     )
 
 

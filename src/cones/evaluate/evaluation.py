@@ -25,7 +25,7 @@ from cones.evaluate.scores import Evaluation, Measured, Scorer, Scores
 from cones.generate import Artifact, generate
 from cones.methods.artifact import Cones
 from cones.neurons import ConceptNeurons, SubjectInfo, together
-from cones.photos import load_photos
+from cones.photos import load_photos, rgb_images
 from cones.prompts import check_distinct_tokens
 from cones.search import OnStep
 from cones.shutting import shut
@@ -183,7 +183,7 @@ def _photographs(
     if not isinstance(images, str | Path):
         if not images:
             raise InputError("images: expected at least one photograph, found none")
-        return images, None
+        return rgb_images(images, "images"), None
     photos, look = load_photos(Path(images)).images, read_subject(Path(images))
     if look and look[0] != noun:
         log.warning(

@@ -12,8 +12,9 @@ from cones.errors import InputError
 from cones.evaluate.cells import files_hash
 from cones.files import shown
 from cones.folders import class_noun
+from cones.listing import natural_key
 from cones.neurons import SubjectInfo
-from cones.photos import load_photos, natural_key
+from cones.photos import load_photos
 from cones.subject import Subject
 
 MAX_TOKENS = 1000
