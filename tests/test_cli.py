@@ -1,6 +1,7 @@
 """The command line: what it makes, what it prints, and its one line about what goes wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -105,6 +106,38 @@ def test_find_reads_the_names_of_diffusers_scripts(photos: Path, tmp_path: Path)
     path = tmp_path / "sks.cones.safetensors"
     assert about["file"] == str(path) and about["bytes"] == path.stat().st_size
     assert {"before", "after"} <= about["report"].keys()
+
+
+def test_photographs_that_stand_for_two_things_are_refused(photos: Path, tmp_path: Path) -> None:
+    line = fails("find", *of(photos), "--class_data_dir", photos)
+    assert line.startswith("class images of 'robot': 3 are photographs of sks robot, whose look")
+    second = ("--token", "sks", "--images", photos, "--class_noun", "mug", "--token", "ohwx")
+    line = fails("find", *of(photos), *second)
+    assert line.startswith("photographs: 3 are given for sks robot and for ohwx mug too; give each")
+    (tmp_path / "class").mkdir()
+    line = fails("find", *of(photos), "--class_data_dir", tmp_path / "class")
+    assert line.startswith(f"the class folder {tmp_path / 'class'} is empty; put images of the")
+
+
+def test_files_of_a_folder_are_one_subject(photos: Path, robot: Path, tmp_path: Path) -> None:
+    """As a shell makes them of `photos/*.png`, and that pattern itself."""
+    words = ("--class_noun", "robot", "--model", tiny_folder())
+    for number, images in enumerate((sorted(photos.iterdir()), [photos / "*.png"])):
+        out = tmp_path / f"{number}.safetensors"
+        passes("find", *QUICK, "--images", *images, *words, "--out", out)
+        assert out.read_bytes() == robot.read_bytes()
+    other = tmp_path / "b.png"
+    Image.new("RGB", (16, 16)).save(other)
+    told = misused("find", "--images", *photos.iterdir(), other, "--class_noun", "robot")
+    assert "2 --images, 1 --class_noun" in told
+
+
+def test_metadata_of_the_renderer_is_not_spoken_of(photos: Path, tmp_path: Path) -> None:
+    for path in photos.iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "0.png"}')
+    result = passes("find", *QUICK, *of(tmp_path), "--out", tmp_path / "x.safetensors")
+    assert "skipped" not in result.stderr
 
 
 def test_the_same_seed_gives_the_same_file(photos: Path, robot: Path, tmp_path: Path) -> None:

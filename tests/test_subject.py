@@ -2,7 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +13,16 @@ from tiny import tiny_pipeline
 from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.pretrained import load_backbone
-from cones.subject import TEMPLATES, Batch, Examples, Subject, joined, joined_examples, names
+from cones.subject import (
+    TEMPLATES,
+    Batch,
+    Examples,
+    Subject,
+    joined,
+    joined_examples,
+    names,
+    shared_photographs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +237,81 @@ def test_examples_are_joined(backbone: Backbone) -> None:
     assert both.pairs == ((0,), (1, 0), (2,))
     assert torch.equal(both.means, torch.cat([part.means for part in parts]))
     assert torch.equal(both.states.states, torch.cat([part.states.states for part in parts]))
+
+
+# -- photographs given in Python, and shared ones --------------------------------------------------
+
+COLOUR = np.array((200, 30, 40), np.uint8)
+ARRAY = np.broadcast_to(COLOUR, (16, 16, 3)).copy()
+IMAGE = Image.fromarray(ARRAY)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        ARRAY,
+        ARRAY.astype(np.uint16) * 257,
+        np.concatenate([ARRAY, np.full((16, 16, 1), 255, np.uint8)], axis=2),
+        IMAGE.convert("RGBA"),
+        IMAGE.quantize(4),
+    ],
+    ids=["array", "16 bits", "array with alpha", "RGBA", "palette"],
+)
+def test_images_of_any_kind_become_rgb(image: object) -> None:
+    (made,) = Subject((image,), "robot").images  # type: ignore[arg-type]
+    assert made.mode == "RGB" and np.array_equal(np.asarray(made), ARRAY)
+
+
+def test_grey_and_transparent_images_become_rgb() -> None:
+    grey = np.full((16, 16), 77, np.uint8)
+    images = [grey, grey[..., None], grey.astype(np.uint16) * 257, Image.fromarray(grey)]
+    for made in Subject(images, "robot").images:  # type: ignore[arg-type]
+        assert (np.asarray(made) == 77).all() and made.mode == "RGB"
+    clear = Image.new("RGBA", (16, 16), (200, 30, 40, 0))
+    assert (np.asarray(Subject((clear,), "robot").images[0]) == 255).all()
+    batch = np.stack([ARRAY, ARRAY[::-1]])
+    assert len(Subject(batch, "robot").images) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGE, "expected a sequence of images, found Image; give (image,) for one"),
+        ("photos/", "expected a sequence of images, found str; give (image,) for one"),
+        (ARRAY, "expected a sequence of images, found ndarray of uint8 [16, 16, 3]; give"),
+        (7, "expected a sequence of images, found int; give"),
+        (["a.png"], "image 1: expected an image of Pillow or an array of uint8 [height, width, 3]"),
+        ([IMAGE, torch.zeros(3, 16, 16)], "image 2: expected an image of Pillow or an array of"),
+        ([ARRAY / 255], "found ndarray of float64 [16, 16, 3]; convert it"),
+        ([ARRAY.transpose(2, 0, 1)], "found ndarray of uint8 [3, 16, 16]; convert it"),
+        ([IMAGE.convert("F")], "image 1: cannot be used (numbers without a scale); convert it"),
+        ([Image.new("RGB", (0, 5))], "image 1: expected an image of Pillow"),
+    ],
+)
+def test_what_is_no_image_is_refused(images: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Subject(images, "robot")
+    told = str(error.value)
+    assert told.startswith("a subject's photographs: ") and message in told and "; " in told
+
+
+def test_images_may_be_files(tmp_path: Path) -> None:
+    for k, image in enumerate(subject(3).images):
+        image.save(tmp_path / f"{k}.png")
+    files = [tmp_path / "2.png", tmp_path / "0.png"]
+    assert Subject.from_folder(files, "robot").images == subject(3).images[::2]
+    assert len(Subject.from_folder(str(tmp_path / "[01].png"), "robot").images) == 2
+
+
+def test_photographs_that_stand_for_two_things_are_told() -> None:
+    robot, mug = Subject(subject(4).images, "robot"), Subject(subject(2).images, "mug", "ohwx")
+    other = Subject((IMAGE,), "cat", "qvz")
+    assert shared_photographs([robot, other]) == []
+    assert shared_photographs([robot, other, mug]) == [
+        "photographs: 2 are given for sks robot and for ohwx mug too; give each its own"
+    ]
+    images = (*other.images, robot.images[3], Image.new("RGB", (16, 16)))
+    both = Subject(images, "cat", "qvz")
+    assert shared_photographs([robot, both]) == []  # a picture may well show two
+    (told,) = shared_photographs([robot, other], {"robot": [robot.images[1]], "dog": []})
+    assert told.startswith("class images of 'robot': 1 are photographs of sks robot, whose look")
