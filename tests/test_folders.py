@@ -113,7 +113,7 @@ def test_metadata_tell_the_class_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("{", "expected one JSON object, found something else"),
+        ("{", "expected one JSON object, found what cannot be read as JSON"),
         ('{"class": 3}', 'expected a "class" such as "robot", found 3'),
         ('{"class": null}', 'expected a "class" such as "robot", found null'),
         ('{"class": ["robot"]}', 'expected a "class" such as "robot", found a list'),
@@ -122,7 +122,6 @@ def test_metadata_tell_the_class_first(tmp_path: Path) -> None:
         ('{"class": "a robot"}', "found 'a robot', with an article"),
         ('{"class": "robot "}', "found 'robot ', with spaces too many"),
         ('{"class": "\\u001b[2J"}', r"found '\x1b[2J'"),
-        ('{"class": "\\ud800"}', r"found '\ud800'"),
         ('{"class": "' + "x" * 9999 + '"}', "found 9,999 characters"),
         ('{"class": "mug"}', "expected the class 'robot', as before, found 'mug'"),
     ],

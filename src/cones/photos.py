@@ -183,7 +183,11 @@ def _nothing_found(source: Source, skipped: Sequence[tuple[Path, str]], role: Ro
     name, wanted = place(source, role), WANTED[role]
     if not skipped:
         return f"{name} is empty; put {wanted} into it"
-    meant = [each for each in skipped if each[0].is_dir() or each[0].suffix.lower() in SUFFIXES]
+    meant = [
+        (Path(path.name), reason)
+        for path, reason in skipped
+        if path.is_dir() or path.suffix.lower() in SUFFIXES
+    ]
     if said := _said(meant):
         return f"{name} holds none of {wanted} that can be read: {said[0]}"
     names = ", ".join(shown(Path(path.name)) for path, _ in skipped[:3])

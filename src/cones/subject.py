@@ -14,6 +14,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.families import Conditioning
 from cones.folders import noun_fault
+from cones.paths import local_path
 from cones.photos import load_photos, pixels_digest, rgb_images
 
 MANY = 4  # subjects in one picture, as in the paper
@@ -56,7 +57,7 @@ class Subject:
         cls, folder: str | Path | Sequence[Path], class_noun: str, token: str = "sks"
     ) -> "Subject":
         """Reads the photographs that lie directly in a folder, or files; see `cones.photos`."""
-        photos = load_photos(Path(folder) if isinstance(folder, str) else folder)
+        photos = load_photos(local_path(folder) if isinstance(folder, str | Path) else folder)
         return cls(photos.images, class_noun, token, photos.notes)
 
     @property
