@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -44,6 +45,7 @@ ORDER = [
     "listing",
     "photos",
     "folders",
+    "pngtext",
     "pictures",
     "families",
     "backbone",
@@ -178,6 +180,18 @@ def test_faults_are_found() -> None:
     assert faults("toybox", {"errors", "find"}) == ["toybox imports find"]
     assert faults("find", {"toybox"}) and not faults("prompts", {"toybox"})
     assert faults("find", {""})
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.glob("commands/*.py")], ids=lambda p: p.name)
+def test_commands_print_through_one_place(path: Path) -> None:
+    """`commands/common.py`, which makes printable what files and users say."""
+    calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if is_call(n)]
+    printing = {"print", "typer.echo", "typer.secho", "click.echo", "Console"} & set(calls)
+    assert not printing or path.name == "common.py"
+
+
+def is_call(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call)
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:

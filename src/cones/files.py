@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cones.errors import InputError
+from cones.text import printable
 
 # safetensors' name of a type of value -> numpy's, in the order in which a file has them.
 KINDS: dict[str, type[np.generic]] = {
@@ -142,8 +143,7 @@ def _kind(name: str, dtype: np.dtype[Any]) -> str:
 
 def shown(path: Path) -> str:
     """A path as one line of text, also when its name holds control characters."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
+    return printable(path)
 
 
 def _sync(path: Path, flags: int) -> None:

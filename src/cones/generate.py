@@ -1,6 +1,7 @@
 """From prompts and seeds to pictures, with or without concept neurons shut."""
 
 import copy
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from cones.arrays import checked_texts
 from cones.backbone import Backbone
 from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
 from cones.errors import InputError
@@ -113,6 +115,7 @@ def generate(
         BaseModelError: the neurons or the artifact are of a model of another layout.
     """
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
+    checked_texts("prompt", *prompts, negative_prompt)
     seeds = check_seeds(seeds)
     sets = [] if neurons is None else neuron_sets(neurons)
     steps = check_count("steps", steps, 1, backbone.timesteps)
@@ -265,4 +268,11 @@ def _parameters(provenance: Mapping[str, str], sampler: str, size: tuple[int, in
     lines = [provenance["prompt"]]
     if provenance["negative_prompt"]:
         lines.append(f"Negative prompt: {provenance['negative_prompt']}")
-    return "\n".join([*lines, ", ".join(f"{key}: {text}" for key, text in pairs.items() if text)])
+    return "\n".join(
+        [*lines, ", ".join(f"{key}: {_quoted(text)}" for key, text in pairs.items() if text)]
+    )
+
+
+def _quoted(text: str) -> str:
+    """A value as the web UI writes it: in quotes where it could be taken for several."""
+    return json.dumps(text) if set(text) & set(',"\n') else text

@@ -13,8 +13,11 @@ from PIL.PngImagePlugin import PngInfo
 from cones.checks import check_number
 from cones.errors import InputError
 from cones.files import atomic_path, writable_folder
+from cones.pngtext import read_png_texts
+from cones.text import printable
 
 MARK = "cones"  # the key of provenance that every picture of ours has: the package's version
+MAX_LABEL = 300  # characters of a label in a sheet
 _NUMBERED = re.compile(r"(\d{4,})-seed")
 _GAP = 6  # pixels between the parts of a sheet
 
@@ -74,14 +77,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         InputError: there is no such file, or it is no PNG file of `save_pictures`.
     """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            found = {str(key): str(text) for key, text in image.info.items()}
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no PNG file, or a damaged one"
-        raise InputError(
-            f"{path}: cannot be read ({reason}); name a picture that cones has drawn"
-        ) from error
+    found = read_png_texts(path)
     if MARK not in found:
         raise InputError(
             f"{path}: expected a picture that cones has drawn, found none of its text in it; other "
@@ -181,7 +177,7 @@ def _label_size(
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """A text with line breaks between words, so that no line that has several is wider."""
     lines: list[str] = []
-    for word in text.split():
+    for word in printable(" ".join(text.split()), MAX_LABEL).split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:

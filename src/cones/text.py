@@ -1,5 +1,6 @@
 """What people are shown: one printable line, however hostile the text."""
 
+import logging
 import re
 
 MAX_MESSAGE = 300
@@ -25,6 +26,15 @@ def printable(text: object, limit: int = MAX_MESSAGE) -> str:
     if not shown.isprintable() or _INVISIBLE.search(shown):
         shown = _shortened("".join(map(_escaped, shown)), limit)
     return shown
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Makes the message of a record printable, whoever prints it."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
+logging.getLogger("cones").addFilter(_one_line)  # all modules log there
 
 
 def _shortened(text: str, limit: int) -> str:

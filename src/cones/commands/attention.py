@@ -13,6 +13,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -102,7 +103,7 @@ def attention(
         return
     if measured:
         _print(measured)
-    typer.echo(out)
+    tell(out)
 
 
 def _filled(prompt: str, sets: "Sequence[ConceptNeurons]") -> str:

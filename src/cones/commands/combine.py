@@ -13,6 +13,7 @@ from cones.commands.common import (
     print_table,
     progress,
     say,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -84,10 +85,11 @@ def _print(union: "ConceptNeurons", path: Path, report: "Interference", as_json:
         print_table(columns, [_kept(each) for each in report.kept])
     else:
         named = ", ".join(f"{s['token']} {s['class_noun']}" for s in about["subjects"])
-        typer.echo(f"to see what each keeps, give the photographs: --images for each of {named}")
-    typer.echo(
+        tell(f"to see what each keeps, give the photographs: --images for each of {named}")
+    tell(
         f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights, "
-        f"strength {about['strength']:g}\n{path}: {about['bytes']:,} bytes"
+        f"strength {about['strength']:g}",
+        f"{path}: {about['bytes']:,} bytes",
     )
 
 

@@ -16,14 +16,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from cones.commands.options import SUFFIX
 from cones.errors import BaseModelWarning
+from cones.text import printable
 
 if TYPE_CHECKING:
     from cones.listing import Role, Source
     from cones.photos import Photos
 
+MAX_LINE = 1000  # characters of a line of a result, which may hold a path or a prompt
+MAX_CELL = 100  # characters in a table
 LOADING = "loading torch and diffusers"
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
@@ -58,12 +62,18 @@ def reason(error: Exception) -> str:
 
 def say(text: str) -> None:
     """Prints a line for people to stderr."""
-    typer.echo(f"cones: {' '.join(text.splitlines())}", err=True)
+    typer.echo(printable(f"cones: {text}"), err=True)
+
+
+def tell(*lines: object) -> None:
+    """Prints lines of a result to stdout."""
+    for line in lines:
+        typer.echo(printable(line, MAX_LINE))
 
 
 def print_json(value: object) -> None:
     """Prints a value for machines to stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -72,7 +82,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(printable(cell, MAX_CELL) for cell in row))
     width = None if sys.stdout.isatty() else 200  # a file or a pipe has no edge
     Console(width=width, markup=False, highlight=False).print(table)
 
@@ -93,7 +103,7 @@ def print_layers(about: Mapping[str, Any]) -> None:
 
 def waiting(what: str) -> AbstractContextManager[object]:
     """A spinner on stderr for what takes seconds and has no steps."""
-    return Console(stderr=True).status(what)
+    return Console(stderr=True).status(Text(printable(what)))
 
 
 @contextmanager
@@ -104,7 +114,7 @@ def progress() -> Iterator[OnStep]:
         What to call with (stage, done, total, figures).
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),  # else it is cut first
         TextColumn("{task.fields[pace]}"),
@@ -119,7 +129,7 @@ def progress() -> Iterator[OnStep]:
         if not tasks:
             bars.start()
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, pace="", figures=""), latest
+            tasks[stage] = bars.add_task(printable(stage), pace="", figures=""), latest
         task, began = tasks[stage]
         latest = time.monotonic()
         shown = "  ".join(f"{name} {figure:.3g}" for name, figure in figures.items())

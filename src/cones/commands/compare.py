@@ -13,6 +13,7 @@ from cones.commands.common import (
     print_table,
     progress,
     say,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -140,4 +141,4 @@ def _print(table: dict[str, Any], out: Path) -> None:
     ]
     columns = ["subjects, method", *(name.replace("_", " ") for name in names), "bytes", "groups"]
     print_table(columns, rows)
-    typer.echo(f"look at: {out / 'table.md'}")
+    tell(f"look at: {out / 'table.md'}")

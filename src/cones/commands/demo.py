@@ -5,10 +5,8 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cones.commands import options
-from cones.commands.common import LOADING, print_json, progress, waiting
+from cones.commands.common import LOADING, print_json, progress, tell, waiting
 from cones.commands.opening import TOYBOX
 
 
@@ -40,11 +38,12 @@ def demo(
     if as_json:
         print_json({**paths, **figures})
         return
-    typer.echo(
+    tell(
         f"{figures['neurons']:,} neurons shut, {made.neurons.density:.2%} of the weights in "
-        f"question; {figures['bytes']:,} bytes\n"
-        f"loss on the subject, held-out noise: {before:.5f} before, {after:.5f} after\n"
-        f"photographs: {made.photos}\nneuron file: {made.file}\n"
-        f"look at: {made.sheet}\n"
-        f'next: cones generate --neurons "{made.file}" --prompt "a photo of a {{}} and a dog"'
+        f"question; {figures['bytes']:,} bytes",
+        f"loss on the subject, held-out noise: {before:.5f} before, {after:.5f} after",
+        f"photographs: {made.photos}",
+        f"neuron file: {made.file}",
+        f"look at: {made.sheet}",
+        f'next: cones generate --neurons "{made.file}" --prompt "a photo of a {{}} and a dog"',
     )

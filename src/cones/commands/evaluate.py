@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
@@ -14,6 +12,7 @@ from cones.commands.common import (
     progress,
     read_photos,
     say,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -68,9 +67,9 @@ def _print(result: Mapping[str, Any]) -> None:
         )
     print_table(["", "base model", "neurons shut", "ceiling"], rows)
     protocol = result["protocol"]
-    typer.echo(
+    tell(
         f"drift without the token: {result['drift']:.3f}; its class is seen in "
-        f"{result['presence']:.0%} of the pictures\n"
+        f"{result['presence']:.0%} of the pictures",
         f"{result['n']} pictures, strength {result['strength']:g}, {result['density']:.2%} of the "
-        f"weights, {result['bytes']:,} bytes; protocol {protocol['name']} {protocol['version']}"
+        f"weights, {result['bytes']:,} bytes; protocol {protocol['name']} {protocol['version']}",
     )

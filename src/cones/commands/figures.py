@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from cones.files import atomic_path
+from cones.text import printable
 
 if TYPE_CHECKING:
     from cones.attention import AttentionMaps
     from cones.overlap import JointOverlap, PairOverlap, Shared
 
 DPI = 150
+MAX_LABEL = 40  # characters
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -33,9 +35,9 @@ def attention_figure(rows: "Mapping[str, AttentionMaps]") -> Figure:
     figure = Figure(figsize=(0.4 + 1.3 * columns, 0.4 + 1.4 * len(rows)), layout="constrained")
     places = figure.subplots(len(rows), columns, squeeze=False)
     for place, title in zip(places[0], ("picture", *first.tokens), strict=True):
-        place.set_title(title, fontsize=11)
+        place.set_title(_label(title), fontsize=11)
     for line, (label, maps) in zip(places, rows.items(), strict=True):
-        line[0].set_ylabel(label, fontsize=11)
+        line[0].set_ylabel(_label(label), fontsize=11)
         line[0].imshow(maps.image)
         for number, place in enumerate(line[1:]):
             values = [each.maps[number] for each in rows.values()]
@@ -94,18 +96,19 @@ def _matrix(place: Any, names: Sequence[str], pairs: "Sequence[PairOverlap]") ->
             text, dark = ("-", False) if ratio is None else (f"{ratio:.2f}", ratio < top / 2)
             place.text(x, y, text, ha="center", va="center", color="white" if dark else "black")
     place.imshow(values, cmap="viridis", vmin=0, vmax=top)
-    place.set_xticks(range(count), names, rotation=30, ha="right")
-    place.set_yticks(range(count), names)
+    labels = [_label(name) for name in names]
+    place.set_xticks(range(count), labels, rotation=30, ha="right")
+    place.set_yticks(range(count), labels)
     place.set_title("shared neurons over chance", fontsize=10)
 
 
 def _bars(place: Any, groups: "Mapping[str, Shared]") -> None:
     shown = {name: shared for name, shared in groups.items() if shared.ratio is not None}
-    place.bar(list(shown), [shared.ratio for shared in shown.values()], color="tab:blue")
+    at = range(len(shown))
+    place.bar(at, [shared.ratio for shared in shown.values()], color="tab:blue")
     noise = [2 * shared.deviation / shared.expected for shared in shown.values()]
-    place.errorbar(
-        list(shown), [1] * len(shown), noise, fmt="none", ecolor="black", capsize=4, linewidth=1
-    )
+    place.errorbar(at, [1] * len(shown), noise, fmt="none", ecolor="black", capsize=4, linewidth=1)
+    place.set_xticks(at, [_label(name) for name in shown])
     place.axhline(1, color="black", linewidth=1, linestyle="--")
     place.tick_params(axis="x", labelrotation=60)
     place.set_title("by layers; dashed: chance ± 2 sd", fontsize=10)
@@ -121,3 +124,8 @@ def _joint(place: Any, joint: "JointOverlap") -> None:
     place.set_ylim(0, 1)
     place.legend(fontsize=8)
     place.set_title("union and joint search", fontsize=10)
+
+
+def _label(text: str) -> str:
+    """A name as it stands in a figure: short, and no formula."""
+    return printable(text, MAX_LABEL).replace("$", r"\$")

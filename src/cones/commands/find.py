@@ -18,6 +18,7 @@ from cones.commands.common import (
     print_table,
     read_photos,
     say,
+    tell,
     waiting,
 )
 from cones.commands.many import find_many
@@ -239,9 +240,9 @@ def _print(neurons: "ConceptNeurons", path: Path, seconds: float, as_json: bool)
     ]
     print_table(["held-out noise", "before", "after"], rows)
     print_layers(about)
-    typer.echo(
+    tell(
         f"{about['neurons']:,} neurons, {about['density']:.2%} of {about['weights']:,} weights, "
-        f"strength {about['strength']:g}, found in {seconds:.0f} s\n"
-        f"{path}: {about['bytes']:,} bytes\n"
-        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+        f"strength {about['strength']:g}, found in {seconds:.0f} s",
+        f"{path}: {about['bytes']:,} bytes",
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"',
     )

@@ -15,6 +15,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -120,8 +121,8 @@ def _print(artifact: "Artifact", path: Path, seconds: float, as_json: bool) -> N
         if key in report["after"]
     ]
     print_table(["held-out noise", "before", "after"], rows)
-    typer.echo(
-        f"{artifact.method}, fitted in {seconds:.0f} s\n"
-        f"{path}: {size:,} bytes\n"
-        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+    tell(
+        f"{artifact.method}, fitted in {seconds:.0f} s",
+        f"{path}: {size:,} bytes",
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"',
     )

@@ -11,6 +11,7 @@ from cones.commands.common import (
     LOADING,
     print_json,
     progress,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -142,5 +143,5 @@ def _print(
         print_json({"pictures": drawn, "contact_sheet": str(sheet)})
         return
     for path in paths:
-        typer.echo(path)
-    typer.echo(sheet)
+        tell(path)
+    tell(sheet)

@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from cones.commands import options
-from cones.commands.common import print_json, print_layers
-
-PNG = b"\x89PNG\r\n\x1a\n"
+from cones.commands.common import print_json, print_layers, tell
+from cones.pngtext import SIGNATURE
 
 
 def inspect(
@@ -17,39 +14,49 @@ def inspect(
     as_json: options.AsJson = False,
 ) -> None:
     """Show what is in neuron files, or how pictures were drawn."""
-    from cones.neuronfile import file_hash, load
-    from cones.pictures import read_provenance
-    from cones.summary import summary
-
-    found: list[dict[str, Any]] = []
-    for path in files:
-        if _is_png(path):
-            found.append({"file": str(path), **read_provenance(path)})
-        else:
-            neurons = load(path)
-            found.append({"file": str(path), "hash": file_hash(path), **summary(neurons)})
-            found[-1]["info"] = neurons.info
+    pictures = [_is_png(path) for path in files]
+    found = [
+        (_of_picture if is_picture else _of_neurons)(path)
+        for path, is_picture in zip(files, pictures, strict=True)
+    ]
     if as_json:
         print_json(found)
         return
-    for about in found:
-        if "layers" in about:
-            _print_neurons(about)
-        else:
-            _print_picture(about)
+    for about, is_picture in zip(found, pictures, strict=True):
+        (_print_picture if is_picture else _print_neurons)(about)
+
+
+def _of_picture(path: Path) -> dict[str, Any]:
+    from cones.pictures import read_provenance
+
+    said = read_provenance(path)
+    return {"file": str(path), **{key: said[key] for key in said if key != "file"}}
+
+
+def _of_neurons(path: Path) -> dict[str, Any]:
+    from cones.neuronfile import file_hash, load
+    from cones.summary import summary
+
+    neurons = load(path)
+    return {
+        "file": str(path),
+        "hash": file_hash(path),
+        **summary(neurons),
+        "info": neurons.info,
+    }
 
 
 def _is_png(path: Path) -> bool:
     if not path.is_file():
         return False  # `load` says why
     with path.open("rb") as file:
-        return file.read(len(PNG)) == PNG
+        return file.read(len(SIGNATURE)) == SIGNATURE
 
 
 def _print_picture(about: Mapping[str, Any]) -> None:
     for key, text in about.items():
         if key != "parameters":  # the same again, for other programs
-            typer.echo(f"{key:<16} {text}")
+            tell(f"{key:<16} {text}")
 
 
 def _print_neurons(about: Mapping[str, Any]) -> None:
@@ -66,7 +73,7 @@ def _print_neurons(about: Mapping[str, Any]) -> None:
         "size": f"{about['bytes']:,} bytes" + _bits(about),
     }
     for name, fact in facts.items():
-        typer.echo(f"{name:<16} {fact}")
+        tell(f"{name:<16} {fact}")
     print_layers(about)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.commands.common import print_json, progress, reason, say
+from cones.commands.common import print_json, progress, reason, say, tell
 from cones.commands.options import SUFFIX
 from cones.commands.searching import Searching
 from cones.commands.subjects import read_subjects, say_what_is_small
@@ -74,9 +74,7 @@ def _finish(results: Sequence[Result], as_json: bool) -> None:
         counts = {state: states[state] for state in ("found", "there", "failed")}
         print_json({"subjects": results, **counts})
     else:
-        typer.echo(
-            f"{states['found']} found, {states['there']} were there, {states['failed']} failed"
-        )
+        tell(f"{states['found']} found, {states['there']} were there, {states['failed']} failed")
     if states["failed"]:
         raise typer.Exit(1)
 
@@ -116,9 +114,9 @@ def _print(result: Result, as_json: bool) -> None:
     elif as_json:
         return
     elif result["state"] == "found":
-        typer.echo(
+        tell(
             f"{result['name']}: {result['neurons']:,} neurons, strength {result['strength']:g}, "
             f"found in {result['seconds']:.0f} s; {result['file']}: {result['bytes']:,} bytes"
         )
     else:
-        typer.echo(f"{result['name']}: was there; {result['file']}")
+        tell(f"{result['name']}: was there; {result['file']}")

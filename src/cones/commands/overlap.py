@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cones.commands import options
-from cones.commands.common import LOADING, print_json, print_table, waiting
+from cones.commands.common import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
     from cones.overlap import JointOverlap, PairOverlap, Shared
@@ -50,7 +50,7 @@ def overlap(
         print_json({"figure": str(out), **told})
         return
     _print(pairs, compared)
-    typer.echo(out)
+    tell(out)
 
 
 def _distinct(names: Sequence[str], files: Sequence[Path]) -> list[str]:
@@ -69,7 +69,7 @@ def _print(pairs: "Sequence[PairOverlap]", joint: "JointOverlap | None") -> None
         rows.append(["union | joint", *_cells(joint.pair)])
     print_table(columns, rows)
     if joint is not None:
-        typer.echo(
+        tell(
             f"of the joint search's neurons {joint.of_joint:.1%} are in the union (by chance "
             f"{joint.of_joint_expected:.1%}), of the union's {joint.of_union:.1%} in the joint "
             f"search's (by chance {joint.of_union_expected:.1%})"

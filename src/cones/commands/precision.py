@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
     print_json,
     print_table,
     progress,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -88,4 +87,4 @@ def _print(rows: "Sequence[PrecisionRow]", path: Path) -> None:
         for row in rows
     ]
     print_table(["precision", "bytes", "text alignment", "image alignment"], table)
-    typer.echo(f"look at: {path}")
+    tell(f"look at: {path}")

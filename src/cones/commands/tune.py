@@ -15,6 +15,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    tell,
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
@@ -95,8 +96,8 @@ def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -
         for what, key in (("the subject", "subject"), ("the rest", "prior"))
     ]
     print_table(["held-out noise", "before", "after"], rows)
-    typer.echo(
-        f"{len(tuned):,} neurons, strength {tuned.strength:g}, tuned in {seconds:.0f} s\n"
-        f"{path}: {nbytes(tuned):,} bytes, {binary:,} without values\n"
-        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"'
+    tell(
+        f"{len(tuned):,} neurons, strength {tuned.strength:g}, tuned in {seconds:.0f} s",
+        f"{path}: {nbytes(tuned):,} bytes, {binary:,} without values",
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"',
     )
