@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import torch
 
-from cones.arrays import checked_texts
 from cones.backbone import Backbone
 from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
 from cones.errors import InputError
@@ -115,7 +114,6 @@ def generate(
         BaseModelError: the neurons or the artifact are of a model of another layout.
     """
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
-    checked_texts("prompt", *prompts, negative_prompt)
     seeds = check_seeds(seeds)
     sets = [] if neurons is None else neuron_sets(neurons)
     steps = check_count("steps", steps, 1, backbone.timesteps)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cones.commands import options
-from cones.commands.common import print_json
+from cones.commands.common import print_json, tell
 from cones.commands.opening import TOYBOX, Opening, opens_model
 
 
@@ -22,4 +22,4 @@ def tokens(
         print_json(words)
         return
     for word in words:
-        typer.echo(word)
+        tell(word)
