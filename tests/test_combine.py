@@ -199,9 +199,13 @@ def test_the_set_that_spoils_a_subject_is_named(backbone: Backbone) -> None:
     subject = photographed("sks", "robot")
     quick = FindConfig(density=0.03, steps=10, batch=4, prior_batch=1, prior_images=1)
     robot = find(backbone, subject, quick, {"robot": subject.images})
-    mug, car = drawn(backbone, "zas", "mug", 0.001), drawn(backbone, "uer", "car")
-    far = {layer: np.full(len(index), -3, np.float32) for layer, index in car.indices.items()}
-    (kept,) = interference(backbone, [mug, robot, replace(car, values=far)], [subject]).kept
+    mug, weights = drawn(backbone, "zas", "mug", 0.001), projections(backbone, "all")
+    undone = {
+        layer: weights[layer].detach().flatten()[index].numpy()
+        for layer, index in robot.indices.items()
+    }
+    car = replace(robot, values=undone, subjects=(SubjectInfo("uer", "car"),), strength=1)
+    (kept,) = interference(backbone, [mug, robot, car], [subject]).kept
     assert kept.alone < kept.union and kept.lost and kept.clash == "uer car"
 
 
@@ -212,14 +216,16 @@ def test_the_kept_share_and_what_is_said_of_it() -> None:
     assert fine.share == pytest.approx(0.6) and not fine.lost
     assert poor.share == pytest.approx(0.2) and poor.lost
     assert idle.share is None and not idle.lost
-    for union in (1.5, float("nan")):
-        (line,) = Interference((), (Kept("zas mug", 1.0, 0.5, union, "sks robot"),)).remarks()
-        assert line.startswith("'zas mug' keeps 0% of")
+    worse = Kept("zas mug", base=1.0, alone=0.5, union=1.5, clash="sks robot")
+    assert worse.share == 0 and worse.lost
+    assert Interference((), (worse,)).remarks()[0].startswith("'zas mug' keeps 0% of")
+    chance = Kept("uer car", base=1.0, alone=0.9999, union=1.001, gain_se=0.001)
+    assert chance.share is None and not chance.lost
     assert Interference((), (fine, poor, idle)).remarks() == [
         "'zas mug' keeps 20% of what its own neurons gain and clashes most with 'sks robot'; "
         "search them together with cones find, --images, --class_noun and --token once for each",
-        "'uer car': its own neurons do not lower its loss; find them again, or give its own "
-        "photographs",
+        "'uer car': its own neurons do not clearly lower its loss; find them again, or give its "
+        "own photographs",
     ]
 
 
@@ -297,9 +303,7 @@ def test_options_that_cannot_be_matched_are_refused(options: tuple[str, ...], me
 def test_find_refuses_one_token_for_two(photos: tuple[Path, Path], tmp_path: Path) -> None:
     options = (*both(photos)[:-1], "sks", "--out", tmp_path)
     line = fails("find", *QUICK, *options)
-    assert line.startswith(
-        "token 'sks': stands for two subjects (robot, mug); give each its own with --token, such as"
-    )
+    assert line.startswith("token 'sks': of 2 subjects; give each its own with --token, such as ")
 
 
 def test_combine_unites_and_tells_the_overlap(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -157,12 +157,14 @@ def test_the_recommended_strength_is_the_greatest_that_keeps_the_gain(
     assert strength == wanted
     tried = report["strengths"]
     assert report["before"] == tried["0"] and report["after"] == tried[f"{wanted:g}"]
+    json.dumps(report, allow_nan=False)
 
 
 def test_without_any_finite_loss_the_search_ends_with_what_to_do() -> None:
-    curve = Curve(dict.fromkeys((0.0, *STRENGTHS), math.nan))
-    with pytest.raises(ConesError, match="at every strength; use --mixed_precision no"):
-        line_search(curve, torch.tensor([0]))
+    for before, where in ((1.0, "at every strength"), (math.nan, "with nothing shut")):
+        curve = Curve({0.0: before, **dict.fromkeys(STRENGTHS, math.nan)})
+        with pytest.raises(ConesError, match=f"{where}; use --mixed_precision no"):
+            line_search(curve, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("algorithm", ["mask-in-loop", "reconstruct", "one-pass"])

@@ -2,6 +2,8 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ import torch
 from tiny import tiny_pipeline
 
 from cones.backbone import Backbone
-from cones.errors import BaseModelError, InputError
+from cones.errors import BaseModelError, ConesError, InputError
 from cones.generate import generate
 from cones.layers import fingerprint, projections, shapes
 from cones.neuronfile import file_hash
 from cones.neurons import ConceptNeurons, SubjectInfo
-from cones.pictures import Picture
+from cones.pictures import Picture, contact_sheet, read_provenance, save_pictures
 from cones.pretrained import load_backbone
 from cones.shutting import shut
 
@@ -234,6 +236,55 @@ def test_what_cannot_be_drawn_is_refused(
     with pytest.raises(InputError) as error:
         draw(backbone, **{"prompts": "a mug", "seeds": [0], **settings})
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("guidance", [0, -5, 0.99, float("nan"), float("inf"), "5"])
+def test_a_guidance_that_is_none_is_refused(backbone: Backbone, guidance: Any) -> None:
+    with pytest.raises(InputError, match=r"^guidance: expected .*at least 1, found .*; 1 is none$"):
+        draw(backbone, "a mug", guidance=guidance)
+
+
+def test_a_negative_prompt_without_guidance_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(InputError, match=r"^negative prompt: has no effect at guidance 1, which"):
+        draw(backbone, "a mug", guidance=1, negative_prompt="blue")
+    assert draw(backbone, "a mug", guidance=1)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_a_damaged_weight_is_named_and_no_picture_drawn(part: str) -> None:
+    pipeline, done = tiny_pipeline(), []
+    damaged = getattr(pipeline, part)
+    name, weight = list(damaged.named_parameters())[-1]
+    weight.data.view(-1)[0] = float("nan")
+    with pytest.raises(InputError, match=rf"^model: {name} of its {part} has values that are NaN"):
+        draw(load_backbone(pipeline), "a mug", on_picture=done.append)
+    assert not done and not pipeline.vae.decoder._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [("unet", "the latents: became NaN or inf"), ("vae.decoder", "the decoded pictures: became")],
+)
+def test_what_overflows_is_refused(part: str, message: str) -> None:
+    pipeline = tiny_pipeline()
+    layer = pipeline.unet.conv_out if part == "unet" else pipeline.vae.decoder.layers[-1]
+    layer.weight.data.fill_(3e38)
+    with pytest.raises(ConesError, match=f"^{message}.*load the model in float32$"):
+        draw(load_backbone(pipeline), "a mug")
+
+
+def test_a_prompt_of_a_megabyte_is_drawn_saved_and_shown(
+    backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, prompt in enumerate(("mug " * 250_000, "a" * 1_000_000)):
+        (picture,) = draw(backbone, prompt, steps=1)
+        said = [each.getMessage() for each in caplog.records if each.name == "cones"]
+        assert said and max(map(len, said)) <= 300
+        (path,) = save_pictures([picture], tmp_path / str(number))
+        text = read_provenance(path)
+        assert text["prompt"][:-1] == prompt[:9_999] and "Steps: 1, " in text["parameters"]
+        sheet = contact_sheet([[picture.image]], [prompt], [prompt])
+        assert max(sheet.size) < 600
 
 
 def test_broken_text_is_refused(backbone: Backbone) -> None:

@@ -117,6 +117,12 @@ def test_long_labels_are_wrapped() -> None:
     assert wrapped.width == plain.width and wrapped.height > plain.height + 30
 
 
+def test_a_sheet_of_many_pictures_can_be_opened() -> None:
+    row = [Image.new("RGB", (64, 64))] * 100
+    width, height = contact_sheet([row] * 20, scale=1000).size
+    assert width * height < 89_000_000 and width > 100 * 64
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

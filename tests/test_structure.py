@@ -27,6 +27,7 @@ ORDER = [
     "files",
     "textfiles",
     "filekinds",
+    "finite",
     "layers",
     "codec",
     "quaternary",

@@ -14,6 +14,7 @@ from torch import Tensor
 from cones.backbone import Backbone
 from cones.checks import MAX_SEED, check_count, check_some
 from cones.errors import InputError
+from cones.finite import require_finite
 from cones.generate import generate
 from cones.layers import denoiser, projections
 from cones.neurons import ConceptNeurons
@@ -213,7 +214,7 @@ def attention_maps(
             steps=steps,
             guidance=guidance,
         )
-    (maps,) = _of_tokens(recorder, side, backbone.family.start, tokens)
+    (maps,) = _of_tokens(backbone, recorder, side, tokens)
     return AttentionMaps(tokens, maps, picture.image)
 
 
@@ -255,7 +256,6 @@ def photo_maps(
     ]
     seed = check_count("seed", seed, 0, MAX_SEED)
     tokens, side = _tokens(backbone, prompt), _side(backbone, resolution)
-    first = backbone.family.start
     latents, _ = backbone.encode_images(images)
     states = backbone.encode_prompts([prompt])
     generator = torch.Generator().manual_seed(seed)
@@ -269,7 +269,7 @@ def photo_maps(
                     t = torch.full((len(some),), timestep, device=backbone.device)
                     noisy = backbone.add_noise(some, eps, t)
                     backbone.predict(noisy, t, states[[0] * len(some)])
-            parts.append(_of_tokens(recorder, side, first, tokens))
+            parts.append(_of_tokens(backbone, recorder, side, tokens))
     squares = [square(image, backbone.resolution) for image in images]
     return [AttentionMaps(tokens, *each) for each in zip(torch.cat(parts), squares, strict=True)]
 
@@ -294,6 +294,9 @@ def _side(backbone: Backbone, resolution: int | None) -> int:
     return resolution or sides[0]
 
 
-def _of_tokens(recorder: Recorder, side: int, first: int, tokens: Sequence[str]) -> Tensor:
+def _of_tokens(backbone: Backbone, recorder: Recorder, side: int, tokens: Sequence[str]) -> Tensor:
     """The maps of the prompt's own tokens, which stand behind the start's, if there is one."""
-    return recorder.mean(side)[:, first : first + len(tokens)]
+    first = backbone.family.start
+    maps = recorder.mean(side)[:, first : first + len(tokens)]
+    require_finite(backbone.pipeline, "the attention maps", maps, "load the model in float32")
+    return maps

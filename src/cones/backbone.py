@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from cones.checks import check_count, check_some
 from cones.errors import InputError
 from cones.families import Conditioning, Family, family_of
+from cones.finite import require_finite
 from cones.layers import denoiser, parameters
 from cones.photos import square
 from cones.prompts import (
@@ -29,10 +30,13 @@ from cones.prompts import (
     token_ids,
     unowned_warning,
 )
+from cones.text import printable
 
 MAX_SIDE = 8192  # of a picture, in pixels
 
 Value = TypeVar("Value")
+
+_IN_FLOAT32 = "load the model in float32"
 
 
 class _Around(nn.Module):
@@ -154,6 +158,8 @@ class Backbone:
                 mean, deviation = _moments(vae.encode(pixels))
                 means.append(mean)
                 deviations.append(deviation)
+        for part in (*means, *deviations):
+            require_finite(self.pipeline, "the images' latents", part, _IN_FLOAT32)
         centre, scale = (
             each.to(self.device) if isinstance(each, Tensor) else each
             for each in self.family.latent_scale()
@@ -163,7 +169,11 @@ class Backbone:
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """What the denoiser is told of each prompt, padded as the pipeline does."""
-        return self.family.encode_prompts(prompts)
+        encoded = self.family.encode_prompts(prompts)
+        require_finite(self.pipeline, "the prompts' states", encoded.states, _IN_FLOAT32)
+        if encoded.pooled is not None:
+            require_finite(self.pipeline, "the prompts' summary", encoded.pooled, _IN_FLOAT32)
+        return encoded
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t: so much of x_0 and so much of eps; all `[n, channels, height, width]`."""
@@ -256,7 +266,7 @@ class Backbone:
         Raises:
             InputError: a needed word is cut off.
         """
-        room = self.family.room
+        room, said = self.family.room, printable(repr(prompt), 160)
         read = [(each, token_ids(each, prompt)) for each in self.family.tokenizers]
         most = max(len(ids) for _, ids in read)
         if most <= room:
@@ -266,12 +276,12 @@ class Backbone:
                 wanted = token_ids(tokenizer, word)
                 if not any(ids[k : k + len(wanted)] == wanted for k in range(room)):
                     raise InputError(
-                        f"prompt {prompt!r}: {word!r} stands behind token {room}, where "
+                        f"prompt {said}: {word!r} stands behind token {room}, where "
                         f"{self.name} cuts prompts off ({len(ids)} tokens found); shorten the "
                         "prompt"
                     )
         return (
-            f"prompt {prompt!r}: has {most} tokens, {self.name} reads the first {room}; "
+            f"prompt {said}: has {most} tokens, {self.name} reads the first {room}; "
             "what follows has no effect"
         )
 

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from cones.errors import InputError
+from cones.text import printable
 
 MAX_DRAWING_SEED = 2**63 - 1  # the greatest that torch takes
 MAX_SEED = 2**40  # of a search, which makes a seed for each step from it
@@ -91,7 +92,7 @@ def check_some(name: str, values: Iterable[Item], most: int | None = None) -> li
         InputError: there is none, there are too many, or it is nothing that holds several.
     """
     if not isinstance(values, Iterable) or isinstance(values, str | bytes):
-        raise InputError(f"{name}: expected a list, found {shortly(values)}")
+        raise InputError(f"{name}: expected a list, found {_found(values)}")
     if most is not None and isinstance(values, Sequence) and len(values) > most:
         raise InputError(f"{name}: expected at most {most}, found {len(values)}")
     found = list(values if most is None else islice(values, most + 1))
@@ -125,7 +126,7 @@ def check_choice(name: str, value: object, known: Sequence[Item]) -> Item:
         if each == value:
             return each
     expected = ", ".join(map(str, known))
-    raise InputError(f"{name}: expected one of {expected}, found {shortly(value)}")
+    raise InputError(f"{name}: expected one of {expected}, found {_found(value)}")
 
 
 def check_density(density: object, subjects: int = 1) -> float:
@@ -164,12 +165,6 @@ def check_descent(config: Any, least_prior_batch: int = 1) -> None:
     )
 
 
-def shortly(value: object, most: int = 60) -> str:
-    """What was found, for a message: on one line, and not longer than that."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
 def _bounds(
     least: float | None, above: float | None, most: float | None, below: float | None
 ) -> str:
@@ -180,11 +175,15 @@ def _bounds(
     return " and ".join(f"{words} {_shown(bound)}" for words, bound in named if bound is not None)
 
 
+def _found(value: object) -> str:
+    return printable(repr(value), 60)
+
+
 def _shown(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _refusal(name: str, value: object, kind: str, bounds: str, hint: str) -> InputError:
     expected = ", ".join(filter(None, [kind, bounds])) or "a finite number"
-    found = shortly(value)
+    found = _found(value)
     return InputError(f"{name}: expected {expected}, found {found}" + (f"; {hint}" if hint else ""))

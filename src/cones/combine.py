@@ -14,6 +14,7 @@ from cones import loss
 from cones.backbone import Backbone
 from cones.checks import MAX_SEED, check_count
 from cones.errors import BaseModelWarning, InputError
+from cones.finite import require_finite
 from cones.neurons import ConceptNeurons
 from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
 from cones.overlap import PairOverlap, pairwise, words
@@ -38,6 +39,7 @@ class Kept:
         alone: with the neurons of its own file.
         union: with those of all files.
         clash: where too little is kept, the subjects of the file without which most would be.
+        gain_se: standard error of base - alone over the samples; both are of the same noise.
     """
 
     phrase: str
@@ -45,17 +47,21 @@ class Kept:
     alone: float
     union: float
     clash: str | None = None
+    gain_se: float = 0.0
 
     @property
     def share(self) -> float | None:
-        """(base - union) / (base - alone); None if its own neurons gain nothing."""
+        """(base - union) / (base - alone), and 0 where the union is worse than nothing shut.
+
+        None if its own neurons gain nothing that can be told from chance.
+        """
         gain = self.base - self.alone
-        return (self.base - self.union) / gain if gain > 0 else None
+        return max(0.0, self.base - self.union) / gain if gain > 2 * self.gain_se else None
 
     @property
     def lost(self) -> bool:
         """Whether too little is kept."""
-        return self.share is not None and not self.share >= LEAST_KEPT  # NaN keeps nothing
+        return self.share is not None and self.share < LEAST_KEPT
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,12 @@ class Interference:
         for each in self.kept:
             if each.share is None:
                 found.append(
-                    f"'{each.phrase}': its own neurons do not lower its loss; find them again, or "
-                    "give its own photographs"
+                    f"'{each.phrase}': its own neurons do not clearly lower its loss; find them "
+                    "again, or give its own photographs"
                 )
             elif each.lost:
                 found.append(
-                    f"'{each.phrase}' keeps {max(0, each.share):.0%} of what its own neurons gain "
+                    f"'{each.phrase}' keeps {each.share:.0%} of what its own neurons gain "
                     f"and clashes most with '{each.clash}'; search them together with cones find, "
                     "--images, --class_noun and --token once for each"
                 )
@@ -167,13 +173,17 @@ def interference(
 def _kept(backbone: Backbone, sets: Sequence[ConceptNeurons], subject: Subject, seed: int) -> Kept:
     (own,) = (each for each in sets if subject.token in {s.token for s in each.subjects})
     batches = _held_out(backbone, subject, seed)
-    base, alone, union = (_loss(backbone, batches, each) for each in ([], [own], sets))
-    kept = Kept(subject.phrase, base, alone, union)
+    base, alone, union = (_errors(backbone, batches, each) for each in ([], [own], sets))
+    gain_se = (base - alone).std().item() / math.sqrt(len(base))
+    losses = [float(errors.mean()) for errors in (base, alone, union)]
+    kept = Kept(subject.phrase, losses[0], losses[1], losses[2], gain_se=gain_se)
     if not kept.lost:
         return kept
     others = [each for each in sets if each is not own]
-    without = [_loss(backbone, batches, [s for s in sets if s is not other]) for other in others]
-    worst = others[int(torch.tensor(without).nan_to_num(math.inf).argmin())]
+    worst = min(
+        others,
+        key=lambda other: _errors(backbone, batches, [s for s in sets if s is not other]).mean(),
+    )
     return replace(kept, clash=words(worst))
 
 
@@ -186,7 +196,10 @@ def _held_out(backbone: Backbone, subject: Subject, seed: int) -> list[Batch]:
 
 
 @torch.no_grad()
-def _loss(backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNeurons]) -> float:
+def _errors(
+    backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNeurons]
+) -> torch.Tensor:
+    """The squared error of each sample with some sets shut, finite, float32 `[n]`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BaseModelWarning)  # `interference` has warned already
         with shut(backbone, sets) if sets else nullcontext():
@@ -194,4 +207,6 @@ def _loss(backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNe
                 loss.squared_error(loss.predict(backbone, batch), loss.target(backbone, batch))
                 for batch in batches
             ]
-    return torch.cat(errors).mean().item()
+    found = torch.cat(errors)
+    require_finite(backbone.pipeline, "the held-out losses", found, "load the model in float32")
+    return found

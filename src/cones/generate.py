@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import torch
 
 from cones.backbone import Backbone
-from cones.checks import MAX_BATCH, check_count, check_seeds, check_some
+from cones.checks import MAX_BATCH, check_count, check_number, check_seeds, check_some
 from cones.errors import InputError
 from cones.families.solvers import SAMPLERS
+from cones.finite import finite_pictures
 from cones.layers import fingerprint, projections
 from cones.neuronfile import neurons_hash
 from cones.neurons import ConceptNeurons, SubjectInfo, check_strength
@@ -23,9 +24,13 @@ from cones.pictures import MARK, Picture
 from cones.prompts import check_distinct_tokens
 from cones.shutting import base_fingerprint, shut
 from cones.subject import crowd, names
+from cones.text import printable
 from cones.union import Neurons, all_subjects, common_strength, neuron_sets, repeated, weakened
 
 log = logging.getLogger("cones")
+
+MAX_SHOWN = 160  # characters of a prompt in a message
+MAX_KEPT = 10_000  # in a picture's provenance: more than any model reads
 
 
 class Artifact(Protocol):
@@ -109,9 +114,11 @@ def generate(
         The first prompt with each seed, then the second, ...
 
     Raises:
-        InputError: nothing to draw, a setting out of range, a token of two subjects, or a prompt
-            so long that the token of a subject is cut off.
+        InputError: nothing to draw, a setting out of range or without effect, a token of two
+            subjects, a prompt so long that the token of a subject is cut off, or a model with
+            weights that are NaN or infinite.
         BaseModelError: the neurons or the artifact are of a model of another layout.
+        ConesError: the pictures became NaN or infinite.
     """
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
     seeds = check_seeds(seeds)
@@ -119,6 +126,7 @@ def generate(
     steps = check_count("steps", steps, 1, backbone.timesteps)
     batch = check_count("batch", batch, 1, MAX_BATCH)
     height, width = backbone.side("height", height), backbone.side("width", width)
+    guidance = _checked_guidance(backbone, guidance, negative_prompt)
     if strength is not None and not sets:
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
@@ -142,7 +150,7 @@ def generate(
         nullcontext() if neurons is None else shut(backbone, sets, strength),
     ):
         settings = {
-            "negative_prompt": negative_prompt if backbone.family.negates else "",
+            "negative_prompt": _kept(negative_prompt) if backbone.family.negates else "",
             "steps": str(steps),
             "guidance": str(guidance),
             "height": str(height),
@@ -163,6 +171,18 @@ def generate(
     return pictures
 
 
+def _checked_guidance(backbone: Backbone, guidance: float, negative_prompt: str) -> float:
+    """A weight of guidance that does what it says, and lets a negative prompt do so too."""
+    least = backbone.family.least_guidance
+    found = check_number("guidance", guidance, least=least, hint=f"{least:g} is none")
+    if negative_prompt and backbone.family.negates and found == least:
+        raise InputError(
+            f"negative prompt: has no effect at guidance {found:g}, which is none; give more, or "
+            "leave it out"
+        )
+    return found
+
+
 def _remarks(
     backbone: Backbone,
     prompts: Sequence[str],
@@ -175,9 +195,11 @@ def _remarks(
     if remark := backbone.check_prompt(negative_prompt):
         yield remark
     if negative_prompt and not backbone.family.negates:
-        yield f"negative prompt {negative_prompt!r}: has no effect in {backbone.family.title}"
+        said = printable(repr(negative_prompt), MAX_SHOWN)
+        yield f"negative prompt {said}: has no effect in {backbone.family.title}"
     yield from backbone.prompt_remarks(negative_prompt)
     for prompt in prompts:
+        said = printable(repr(prompt), MAX_SHOWN)
         named = [subject for subject in subjects if names(prompt, subject.token)]
         if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
             yield remark
@@ -187,14 +209,14 @@ def _remarks(
             yield remark
         if subjects and not named:
             known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)
-            yield f"prompt {prompt!r}: names no subject of the neurons; say {known}"
+            yield f"prompt {said}: names no subject of the neurons; say {known}"
         elif missing := [subject for subject in subjects if subject not in named]:
             unsaid = " and ".join(repr(f"{each.token} {each.class_noun}") for each in missing)
-            yield f"prompt {prompt!r}: does not name {unsaid}; say so, or leave the neurons out"
+            yield f"prompt {said}: does not name {unsaid}; say so, or leave the neurons out"
         for subject in named:
             if not names(prompt, subject.class_noun):
                 yield (
-                    f"prompt {prompt!r}: says {subject.token!r} without {subject.class_noun!r}; "
+                    f"prompt {said}: says {subject.token!r} without {subject.class_noun!r}; "
                     f"say '{subject.token} {subject.class_noun}', as it was found with"
                 )
 
@@ -223,21 +245,27 @@ def _draw(
 ) -> list[Picture]:
     """One batch of (prompt, seed)."""
     guidance, negative_prompt = float(settings["guidance"]), settings["negative_prompt"]
-    drawn = pipeline(
-        [prompt for prompt, _ in wanted],
-        height=int(settings["height"]),
-        width=int(settings["width"]),
-        num_inference_steps=int(settings["steps"]),
-        generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
-        **backbone.family.settings(len(wanted), guidance, negative_prompt),
-    )
+    with finite_pictures(pipeline):
+        drawn = pipeline(
+            [prompt for prompt, _ in wanted],
+            height=int(settings["height"]),
+            width=int(settings["width"]),
+            num_inference_steps=int(settings["steps"]),
+            generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
+            **backbone.family.settings(len(wanted), guidance, negative_prompt),
+        )
     _check_not_blacked_out(getattr(drawn, "nsfw_content_detected", None), wanted)
     sampler, pictures = SAMPLERS[settings["scheduler"]], []
     for image, (prompt, seed) in zip(drawn.images, wanted, strict=True):
-        provenance = {"prompt": prompt, "seed": str(seed), **settings}
+        provenance = {"prompt": _kept(prompt), "seed": str(seed), **settings}
         provenance["parameters"] = _parameters(provenance, sampler, image.size)
         pictures.append(Picture(image, prompt, seed, provenance))
     return pictures
+
+
+def _kept(prompt: str) -> str:
+    """What a picture's provenance holds of a prompt."""
+    return prompt if len(prompt) <= MAX_KEPT else f"{prompt[: MAX_KEPT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _check_not_blacked_out(flags: Sequence[bool] | None, wanted: Sequence[tuple[str, int]]) -> None:

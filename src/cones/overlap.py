@@ -32,13 +32,17 @@ class Shared:
 
     @property
     def ratio(self) -> float | None:
-        """Shared over expected; None where nothing is expected."""
-        return self.shared / self.expected if self.expected else None
+        """Shared over expected; None where not even one is expected, so that one says nothing."""
+        return self.shared / self.expected if self.expected >= 1 else None
 
     @property
     def z(self) -> float | None:
-        """By how many deviations more are shared than expected; None where nothing can vary."""
-        return (self.shared - self.expected) / self.deviation if self.deviation else None
+        """By how many deviations more are shared than expected; None where `ratio` is.
+
+        None too where nothing can vary.
+        """
+        known = self.ratio is not None and self.deviation
+        return (self.shared - self.expected) / self.deviation if known else None
 
     @property
     def jaccard(self) -> float:

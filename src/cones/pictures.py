@@ -1,5 +1,6 @@
 """Pictures that were drawn: with what it takes to draw them again, as PNG files, as one sheet."""
 
+import math
 import os
 import re
 import unicodedata
@@ -19,7 +20,12 @@ from cones.text import printable
 MARK = "cones"  # the key of provenance that every picture of ours has: the package's version
 MAX_LABEL = 300  # characters of a label in a sheet
 _NUMBERED = re.compile(r"(\d{4,})-seed")
+MAX_PIXELS = 50_000_000  # of the pictures in a sheet, which every program can open then
 _GAP = 6  # pixels between the parts of a sheet
+_LINES = 8  # of a label above a column
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ def contact_sheet(
         row_labels: one for each row, or none.
         column_labels: one for each column, or none.
         scale: how much larger (smaller, below 1) the pictures are to be; None makes those that are
-            less than 128 pixels wide 128, and those that are more than 256 wide 256.
+            less than 128 pixels wide 128, and those that are more than 256 wide 256. Either is less
+            where the sheet would be too large to be opened. Labels are cut to the place they have.
 
     Returns:
         RGB, as large as it needs to be.
@@ -110,21 +117,23 @@ def contact_sheet(
     """
     columns = max((len(row) for row in rows), default=0)
     _require_sheet(len(rows), columns, row_labels, column_labels, scale)
-    width, height = _cell([image.size for row in rows for image in row], scale)
-    font = ImageFont.load_default(size=min(max(width / 9, 12), 20))
-    left = _label_size(row_labels, font, max(width, 110))[0]
-    top = _label_size(column_labels, font, width)[1]
+    sizes = [image.size for row in rows for image in row]
+    width, height = _cell(sizes, scale, MAX_PIXELS / (len(rows) * columns))
+    points = min(max(width / 9, 12), 20)
+    font, lines = ImageFont.load_default(size=points), max(1, int(height / (1.5 * points)))
+    row_labels = [_wrapped(label, font, max(width, 110), lines) for label in row_labels]
+    column_labels = [_wrapped(label, font, width, _LINES) for label in column_labels]
+    left, top = _label_size(row_labels, font)[0], _label_size(column_labels, font)[1]
     shape = (left + columns * (width + _GAP) + _GAP, top + len(rows) * (height + _GAP) + _GAP)
     sheet = Image.new("RGB", shape, "white")
     pen = ImageDraw.Draw(sheet)
     for column, label in enumerate(column_labels):
         corner = (left + _GAP + column * (width + _GAP), _GAP)
-        pen.multiline_text(corner, _wrapped(label, font, width), "black", font)
+        pen.multiline_text(corner, label, "black", font)
     for y, row in enumerate(rows):
         above = top + _GAP + y * (height + _GAP)
         if row_labels:
-            label = _wrapped(row_labels[y], font, max(width, 110))
-            pen.multiline_text((_GAP, above), label, "black", font)
+            pen.multiline_text((_GAP, above), row_labels[y], "black", font)
         for x, image in enumerate(row):
             scaled = image.resize((width, height), Image.Resampling.LANCZOS)
             sheet.paste(scaled, (left + _GAP + x * (width + _GAP), above))
@@ -138,10 +147,11 @@ def _slug(prompt: str) -> str:
     return "-".join(["", *words])[:60].rstrip("-")
 
 
-def _cell(sizes: Sequence[tuple[int, int]], scale: float | None) -> tuple[int, int]:
-    """Width and height of the place for a picture."""
+def _cell(sizes: Sequence[tuple[int, int]], scale: float | None, most: float) -> tuple[int, int]:
+    """Width and height of the place for a picture, of at most so many pixels."""
     width, height = (max(sides) for sides in zip(*sizes, strict=True))
     scale = min(max(width, 128), 256) / width if scale is None else scale
+    scale = min(scale, math.sqrt(most / (width * height)))
     return max(1, round(scale * width)), max(1, round(scale * height))
 
 
@@ -163,23 +173,33 @@ def _require_sheet(
             )
 
 
-def _label_size(
-    labels: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont, limit: float
-) -> tuple[int, int]:
+def _label_size(labels: Sequence[str], font: Font) -> tuple[int, int]:
     """Width and height that the largest label takes, with a gap; (0, 0) without labels."""
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    boxes = [pen.multiline_textbbox((0, 0), _wrapped(text, font, limit), font) for text in labels]
+    boxes = [pen.multiline_textbbox((0, 0), label, font) for label in labels]
     sides = (max((box[side] for box in boxes), default=-_GAP) for side in (2, 3))
     width, height = (round(side) + _GAP for side in sides)
     return width, height
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """A text with line breaks between words, so that no line that has several is wider."""
+def _wrapped(text: str, font: Font, width: float, most: int) -> str:
+    """A text, or its beginning, in at most so many lines of which none is wider."""
     lines: list[str] = []
     for word in printable(" ".join(text.split()), MAX_LABEL).split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
-            lines.append(word)
+            lines += _broken(word, font, width)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}\N{HORIZONTAL ELLIPSIS}"]
     return "\n".join(lines)
+
+
+def _broken(word: str, font: Font, width: float) -> list[str]:
+    """A word in pieces of which none is wider, but of at least a letter each."""
+    pieces = [""]
+    for letter in word:
+        if pieces[-1] and font.getlength(pieces[-1] + letter) > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces

@@ -1,5 +1,6 @@
 """What a search recommends by the loss on held-out noise: how many neurons, and how strongly."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,8 @@ from torch import Tensor
 from cones.errors import ConesError
 from cones.objective import ImplantingLoss
 from cones.search import Figures, OnStep
+
+log = logging.getLogger("cones")
 
 DENSITIES = (0.005, 0.01, 0.02, 0.03, 0.05)  # tried for each subject where none is asked for
 ENOUGH = 0.95  # of the greatest gain
@@ -33,6 +36,22 @@ def _total(objective: ImplantingLoss, losses: Figures) -> float:
     return total if math.isfinite(total) else math.inf
 
 
+def _before(objective: ImplantingLoss, losses: Figures) -> float:
+    """L_con of the unchanged model; gains over infinity could not be ranked."""
+    total = _total(objective, losses)
+    if total == math.inf:
+        raise ConesError(
+            "search: the loss is NaN or infinite with nothing shut; use --mixed_precision no, and "
+            "check the base model"
+        )
+    return total
+
+
+def _told(losses: Figures) -> dict[str, float | None]:
+    """Losses for a report: None where one is not finite, as JSON has no number for it."""
+    return {name: loss if math.isfinite(loss) else None for name, loss in losses.items()}
+
+
 def least_needed(
     objective: ImplantingLoss,
     choice: Choice,
@@ -48,8 +67,11 @@ def least_needed(
         counts: the numbers to try.
         strength: of the shutting.
         on_step: called with ("try densities", done, total, {}).
+
+    Raises:
+        ConesError: the loss of the unchanged model is not finite.
     """
-    before = _total(objective, objective.held_out(objective.theta))
+    before = _before(objective, objective.held_out(objective.theta))
     gains: dict[int, float] = {}
     for done, count in enumerate(counts, 1):
         gains[count] = before - _total(objective, held_out(objective, choice(count), strength))
@@ -90,7 +112,8 @@ def line_search(
         if on_step is not None:
             on_step("try strengths", len(tried), 1 + len(STRENGTHS), {})
     totals = {strength: _total(objective, losses) for strength, losses in tried.items()}
-    before = totals.pop(0.0)
+    before = _before(objective, tried[0.0])
+    del totals[0.0]
     best = min(totals, key=totals.__getitem__)
     if totals[best] == math.inf:
         raise ConesError(
@@ -99,6 +122,11 @@ def line_search(
         )
     enough = before - KEPT * (before - totals[best])
     good = [s for s in STRENGTHS if s <= OVERSHOOT * in_loop and totals[s] <= enough]
+    if not totals[best] < before:
+        log.warning(
+            "the neurons found do not lower the loss on held-out noise at any strength; search "
+            "with more steps, another density or clearer photographs"
+        )
     found = max(good) if good and totals[best] < before else best
-    strengths = {f"{strength:g}": losses for strength, losses in tried.items()}
+    strengths = {f"{strength:g}": _told(losses) for strength, losses in tried.items()}
     return found, {"before": tried[0.0], "after": tried[found], "strengths": strengths}

@@ -154,7 +154,8 @@ def tune_on(
         "before": _losses(objective, neurons, _with(objective.theta, at, start)),
         "after": _losses(objective, neurons, after),
     }
-    if not all(math.isfinite(sum(figures.values())) for figures in losses["after"].values()):
+    told = [*losses["before"].values(), *losses["after"].values()]
+    if not all(math.isfinite(sum(figures.values())) for figures in told):
         raise ConesError(
             "tune: the loss is NaN or infinite at the tuned values; use --mixed_precision no, or "
             "a smaller --rate"

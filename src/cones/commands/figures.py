@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 MAX_LABEL = 40  # characters
+MAX_SIDE = 100.0  # inches: matplotlib draws at most 65,536 pixels
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -73,7 +74,7 @@ def overlap_figure(
         joint: of `cones.overlap.compared_with_joint`.
     """
     panels = 2 if joint is None else 3
-    side = 2.2 + 0.7 * len(names)
+    side = min(2.2 + 0.7 * len(names), MAX_SIDE)
     widths = [side, 1.5 + 0.55 * len(groups), 3.2][:panels]
     figure = Figure(figsize=(sum(widths), max(side, 3.4)), layout="constrained")
     places = figure.subplots(1, panels, width_ratios=widths)

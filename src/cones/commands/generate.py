@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cones.generate import Artifact
     from cones.pictures import Picture
 
+SHEET_ROWS, SHEET_COLUMNS = 200, 50  # at most
+
 
 @opens_model
 def generate(
@@ -116,19 +118,22 @@ def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str
 
 
 def _save_sheet(pictures: "Sequence[Picture]", prompts: Sequence[str], out: Path) -> Path:
-    """Writes `contact_sheet.png`, in place of that of an earlier run: prompts down, seeds right."""
+    """Writes `contact_sheet.png`, in place of that of an earlier run: prompts down, seeds right.
+
+    Of more than people look at, it shows the first.
+    """
     from cones.files import atomic_path
     from cones.pictures import contact_sheet
 
     count = len(pictures) // len(prompts)
     rows = [
-        [picture.image for picture in pictures[start : start + count]]
+        [picture.image for picture in pictures[start : start + count][:SHEET_COLUMNS]]
         for start in range(0, len(pictures), count)
-    ]
-    seeds = [f"seed {picture.seed}" for picture in pictures[:count]]
+    ][:SHEET_ROWS]
+    prompts, seeds = prompts[:SHEET_ROWS], [f"seed {each.seed}" for each in pictures[:count]]
     path = out / "contact_sheet.png"
     with atomic_path(path) as temporary:
-        contact_sheet(rows, prompts, seeds).save(temporary, "PNG")
+        contact_sheet(rows, prompts, seeds[:SHEET_COLUMNS]).save(temporary, "PNG")
     return path
 
 

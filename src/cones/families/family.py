@@ -38,6 +38,7 @@ class Family(ABC):
         negates: whether a negative prompt has an effect.
         variance: whether the denoiser may say the variance too, in as many channels again.
         schedulers: what it can be drawn with, by diffusers' names; the first is the default.
+        least_guidance: the least weight of guidance that means something.
     """
 
     title: ClassVar[str]
@@ -49,6 +50,7 @@ class Family(ABC):
     negates: ClassVar[bool] = True
     variance: ClassVar[bool] = False
     schedulers: ClassVar[tuple[str, ...]]
+    least_guidance: ClassVar[float] = 1.0  # of classifier-free guidance: none
 
     def __init__(self, pipeline: Any) -> None:
         """For a pipeline of the family, which stays as it is."""

@@ -61,6 +61,7 @@ class Flux(Flow):
     start = 0
     whole_tokens = False
     negates = False
+    least_guidance = 0.0  # an input of the model
 
     @property
     def length(self) -> int:
