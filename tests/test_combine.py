@@ -303,7 +303,7 @@ def test_options_that_cannot_be_matched_are_refused(options: tuple[str, ...], me
 def test_find_refuses_one_token_for_two(photos: tuple[Path, Path], tmp_path: Path) -> None:
     options = (*both(photos)[:-1], "sks", "--out", tmp_path)
     line = fails("find", *QUICK, *options)
-    assert line.startswith("token 'sks': of 2 subjects; give each its own with --token, such as ")
+    assert line.startswith("token 'sks': stands for two subjects (robot, mug); give each its own")
 
 
 def test_combine_unites_and_tells_the_overlap(files: tuple[Path, Path], tmp_path: Path) -> None:
