@@ -102,6 +102,15 @@ def test_kohyas_class_images_are_no_subject(
     assert told[0].startswith(f"{tmp_path / 'reg' / '1_robot'}: was left out: kohya's class")
 
 
+def test_masks_are_no_subject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("robot-1/a.png", "robot-1/masks/a.png", "masks/mask-1/a.png"):
+        photograph(tmp_path / name)
+    names = [str(folder.relative_to(tmp_path)) for folder in subject_folders(tmp_path)]
+    assert names == ["masks/mask-1", "robot-1"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == f"{tmp_path / 'robot-1' / 'masks'}: was left out: masks, no subject"
+
+
 def test_metadata_tell_the_class_first(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
     path.write_text('\ufeff{"file_name": "0.png"}\n{"class": "tea pot"}\n', encoding="utf-8")

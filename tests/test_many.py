@@ -231,3 +231,10 @@ def test_kohyas_folders_bring_their_tokens(
     assert told.startswith(
         f"{tree / '10_hta robot'}: is named as kohya's folders are: its token is"
     )
+
+
+def test_copies_of_a_folder_are_told(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copytree(tree / "robot-1", tree / "robot-9")
+    assert len(tasks(tree, ["sks"])) == 4
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{tree / 'robot-9'}: holds the same photographs as {tree / 'robot-1'};")

@@ -18,7 +18,7 @@ from cones.finite import require_finite
 from cones.generate import generate
 from cones.layers import denoiser, projections
 from cones.neurons import ConceptNeurons
-from cones.photos import square
+from cones.photos import rgb_images, square
 from cones.shutting import shut
 
 Neurons = ConceptNeurons | Sequence[ConceptNeurons]
@@ -233,7 +233,7 @@ def photo_maps(
 
     Args:
         backbone: the model.
-        images: RGB, of any size; cut to the centre square.
+        images: of any size; cut to the centre square.
         prompt: the same for all.
         neurons: shut for the duration; several sets are united.
         strength: of the shutting; None for what the neurons recommend.
@@ -249,7 +249,7 @@ def photo_maps(
             cross-attention or without any of that resolution, or a strength or seed out of range.
         BaseModelError: the neurons are of a model of another layout.
     """
-    images = check_some("images", images)
+    images = rgb_images(check_some("images", images), "images")
     timesteps = [
         check_count("timestep", each, 0, backbone.timesteps - 1)
         for each in check_some("timesteps", timesteps)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def subject_folders(tree: Path) -> list[Path]:
 
     In natural order, each before those in it. Links are followed, and a folder comes once; hidden
     ones are left out. One that cannot be read is among them: who reads it is told why. kohya's
-    folders of class images, `reg/1_robot`, are left out with a warning.
+    folders of class images, `reg/1_robot`, and those of masks are left out with a warning.
 
     Raises:
         InputError: `tree` is no folder, or there are none.
@@ -40,12 +41,8 @@ def subject_folders(tree: Path) -> list[Path]:
         seen.add(place)
         try:
             if photo_files(folder):
-                if _is_regularisation(folder):
-                    log.warning(
-                        "%s: was left out: kohya's class images, no subject; they go to "
-                        "--class_data_dir in a search for one subject",
-                        shown(folder),
-                    )
+                if reason := _no_subject(folder):
+                    log.warning("%s: was left out: %s", shown(folder), reason)
                     continue
                 found.append(folder)
             below = [each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."]
@@ -122,10 +119,30 @@ def _named(folder: Path) -> tuple[str | None, str]:
     return token, re.sub(r"[-_\s]+", " ", re.sub(r"\d+$", "", name)).strip()
 
 
-def _is_regularisation(folder: Path) -> bool:
-    """Whether a folder is kohya's `reg/1_robot`."""
+def _no_subject(folder: Path) -> str | None:
+    """Why a folder with images in it is none of a subject, by its name."""
     place = folder.absolute()
-    return bool(_KOHYA.fullmatch(place.name) and _REGULARISATION.match(place.parent.name))
+    if _KOHYA.fullmatch(place.name) and _REGULARISATION.match(place.parent.name):
+        return "kohya's class images, no subject; give them to a search for one: --class_data_dir"
+    if place.name.casefold() in ("mask", "masks", "masklabel", "masklabels"):
+        return "masks, no subject" if photo_files(place.parent) else None
+    return None
+
+
+def warn_of_twins(hashes: Iterable[tuple[Path, str]]) -> None:
+    """Warns of folders of subjects that hold the same photographs.
+
+    Args:
+        hashes: each folder with the hash of its photographs.
+    """
+    first: dict[str, Path] = {}
+    for folder, found in hashes:
+        if (same := first.setdefault(found, folder)) != folder:
+            log.warning(
+                "%s: holds the same photographs as %s; they stand for two subjects",
+                shown(folder),
+                shown(same),
+            )
 
 
 def photographs_hash(folder: Path) -> str:

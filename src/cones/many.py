@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.files import shown
 from cones.find import FindConfig
-from cones.folders import class_noun, own_token, photographs_hash, subject_folders
+from cones.folders import (
+    class_noun,
+    own_token,
+    photographs_hash,
+    subject_folders,
+    warn_of_twins,
+)
 from cones.neuronfile import load
 from cones.neurons import ConceptNeurons
 from cones.shutting import base_fingerprint
@@ -55,10 +62,18 @@ def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
                 "be their neuron files; rename one"
             )
         folders[name] = folder
+    warn_of_twins(_hashes(folders.values()))
     return [
         Task(name, folder, _told_token(folder) or tokens[number % len(tokens)])
         for number, (name, folder) in enumerate(folders.items())
     ]
+
+
+def _hashes(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """The folders that can be read, with the hashes of their photographs."""
+    for folder in folders:
+        with suppress(InputError):  # said when it is searched
+            yield folder, photographs_hash(folder)
 
 
 def _told_token(folder: Path) -> str | None:

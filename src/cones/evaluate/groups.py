@@ -11,7 +11,7 @@ from cones.backbone import Backbone
 from cones.errors import InputError
 from cones.evaluate.cells import files_hash
 from cones.files import shown
-from cones.folders import class_noun
+from cones.folders import class_noun, warn_of_twins
 from cones.listing import natural_key
 from cones.neurons import SubjectInfo
 from cones.photos import load_photos
@@ -75,7 +75,9 @@ def read_tree(folder: Path, backbone: Backbone) -> list[Member]:
             f"{shown(folder)}: holds {len(places)} subjects, but {backbone.name} has only "
             f"{len(tokens)} rare tokens; compare fewer at once"
         )
-    return [_member(place, token) for place, token in zip(places, tokens, strict=False)]
+    members = [_member(place, token) for place, token in zip(places, tokens, strict=False)]
+    warn_of_twins((member.folder, member.photos) for member in members)
+    return members
 
 
 def _member(folder: Path, token: str) -> Member:
