@@ -613,3 +613,13 @@ def test_the_class_folder_is_called_so(tmp_path: Path) -> None:
     assert message == f"the class folder {tmp_path} is empty; put images of the class into it"
     picture().save(tmp_path / "1.png")
     assert load_photos(tmp_path, role="class").notes == ()
+
+
+def test_a_folder_of_folders_names_the_first(tmp_path: Path) -> None:
+    (tmp_path / "10_sks robot").mkdir()
+    (tmp_path / ".cache").mkdir()
+    message = refusal(lambda: load_photos(tmp_path))
+    inner = tmp_path / "10_sks robot"
+    assert message == (
+        f"{tmp_path} holds the subject's photographs at most in folders in it; name {inner} itself"
+    )

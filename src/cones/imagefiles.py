@@ -97,7 +97,8 @@ def read_image(path: Path) -> tuple[Image.Image, list[str]]:
             image, animated = _decoded(data, kind)
             image, remarks = upright_rgb(image)
     except UnidentifiedImageError:
-        raise NotAnImage(f"no {FORMATS_IN_WORDS}; if it is a photograph, convert it") from None
+        damaged = f"a damaged {kind} file; replace it by a whole copy"
+        raise NotAnImage(_UNKNOWN.format(damaged)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise InputError(

@@ -186,10 +186,12 @@ def _nothing_found(source: Source, skipped: Sequence[tuple[Path, str]], role: Ro
     meant = [
         (Path(path.name), reason)
         for path, reason in skipped
-        if path.is_dir() or path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and not path.is_dir()
     ]
     if said := _said(meant):
         return f"{name} holds none of {wanted} that can be read: {said[0]}"
+    if below := [path for path, _ in skipped if path.is_dir() and path.name[0] != "."]:
+        return f"{name} holds {wanted} at most in folders in it; name {shown(below[0])} itself"
     names = ", ".join(shown(Path(path.name)) for path, _ in skipped[:3])
     more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     return f"{name} holds no {FORMATS_IN_WORDS}, only {names}{more}; put {wanted} directly into it"
