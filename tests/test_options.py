@@ -14,6 +14,7 @@ from cones.errors import InputError
 from cones.paths import did_you_mean, local_path
 
 SHARE = "expected a share of the weights, less than 1"
+SAFETENSORS = "expected a name that ends in .safetensors, or a folder, found robot.cones"
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -69,6 +70,11 @@ def test_no_hint_stands_for_an_option_that_there_is() -> None:
         (("generate", "--out", ""), "--out: expected a path, found ''"),
         (("inspect", ""), "argument: expected a path, found ''"),
         (("inspect", "--neurons"), "--neurons: expected a value, found nothing"),
+        (("find", "--out", "robot.cones"), f"--out: {SAFETENSORS}; write robot.cones.safetensors"),
+        (("combine", "-o", "both.png"), "-o: expected a name that ends in .safetensors, or a "),
+        (("attention", "--out", "maps.jpg"), "--out: expected a name that ends in .png, or a "),
+        (("generate", "--out", "robot.png"), "--out: expected a folder, found robot.png, which "),
+        (("compare", "--cache", "a.json"), "--cache: expected a folder, found a.json, which "),
         (("fit",), "--method: is missing; expected "),
         (("--bogus",), "No such option: --bogus"),
         (("trian",), "there is no command 'trian'; did you mean find?"),
@@ -148,3 +154,25 @@ def test_the_name_that_was_meant(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     assert did_you_mean(tmp_path / "photo" / "a.png") == f"; did you mean {tmp_path / 'photos'}?"
     assert did_you_mean(tmp_path / "b" / "c") == f"; there is no folder {tmp_path / 'b'}"
+
+
+def test_outputs_are_files_or_folders_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "run.d").mkdir()
+    to_neurons = values.result(".safetensors", ".cones.safetensors")
+    for name in ("found", "v1.5", "run.d", "robot.cones.safetensors"):
+        assert to_neurons(tmp_path / name) == tmp_path / name
+    for name in ("out", "v1.5", "run.d"):
+        assert values.folder(tmp_path / name) == tmp_path / name
+    assert values.picture(tmp_path / "maps") == tmp_path / "maps.png"
+    assert values.picture(tmp_path / "maps.png") == tmp_path / "maps.png"
+    assert values.picture(tmp_path / "run.d") == tmp_path / "run.d"
+
+
+def test_a_missing_or_repeated_neuron_file_is_one_line(tmp_path: Path) -> None:
+    robot = tmp_path / "robot.cones.safetensors"
+    robot.touch()
+    (tmp_path / "link").symlink_to(robot)
+    for words in ((robot, robot), (robot, tmp_path / "link"), ("--neurons", robot, robot)):
+        assert "is given twice; give each file once" in misused("combine", *words)
+    line = fails("inspect", tmp_path / "robot.safetensors")
+    assert line.endswith(f"there is no such file; did you mean {robot}?")

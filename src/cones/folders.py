@@ -10,6 +10,7 @@ from typing import Any
 from cones.errors import InputError
 from cones.files import shown
 from cones.listing import natural_key, photo_files
+from cones.paths import did_you_mean
 from cones.textfiles import bad_line, json_kind, read_json_lines
 
 METADATA = "metadata.jsonl"
@@ -32,7 +33,8 @@ def subject_folders(tree: Path) -> list[Path]:
         InputError: `tree` is no folder, or there are none.
     """
     if not tree.is_dir():
-        raise InputError(f"{shown(tree)}: is no folder; give one that holds a folder per subject")
+        meant = did_you_mean(tree) or "; give one that holds a folder per subject"
+        raise InputError(f"{shown(tree)}: is no folder{meant}")
     found, seen, ahead = [], set(), [tree]
     while ahead:
         folder = ahead.pop()

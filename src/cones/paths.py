@@ -32,14 +32,16 @@ def did_you_mean(path: Path) -> str:
     It names what is most alike in the same folder; where the folder does not exist either, that
     folder.
     """
+    if os.path.lexists(path):
+        return ""
     missing = path
-    while not missing.parent.exists() and missing.parent != missing:
+    while not os.path.exists(missing.parent) and missing.parent != missing:
         missing = missing.parent
     try:
         names = os.listdir(missing.parent)
     except OSError:
         return ""
-    alike = {name.casefold(): name for name in names}
+    alike = {name.casefold(): name for name in names if name.isprintable()}
     found = get_close_matches(missing.name.casefold(), alike, n=1)
     if found:
         return f"; did you mean {missing.parent / alike[found[0]]}?"

@@ -8,6 +8,7 @@ from typing import Any
 from cones.errors import InputError
 from cones.files import shown
 from cones.strict_json import parse_json
+from cones.paths import did_you_mean
 
 MAX_BYTES = 2**24  # far more than anybody writes; a device that never ends is no text either
 MAX_LINE = 2**20  # characters
@@ -91,7 +92,9 @@ def _bytes(path: Path) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{shown(path)} cannot be read ({reason}); check the path") from error
+        raise InputError(
+            f"{shown(path)} cannot be read ({reason}){did_you_mean(path) or '; check the path'}"
+        ) from error
     if len(data) > MAX_BYTES:
         raise InputError(
             f"{shown(path)}: expected a text file, found more than {MAX_BYTES >> 20} MB; name "

@@ -55,7 +55,7 @@ def attention(
             help="fresh renders to measure that on",
         ),
     ] = 32,
-    out: Annotated[Path, options.out("the figure, or its folder")] = Path("attention.png"),
+    out: options.OutPicture = Path("attention.png"),
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:

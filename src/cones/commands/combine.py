@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 @opens_model
 def combine(
     files: Annotated[list[Path], options.neuron_files("neuron files, two or more")],
-    out: Annotated[
-        Path | None, options.out("neuron file or folder", f"TOKEN-TOKEN{options.SUFFIX}")
-    ] = None,
+    out: Annotated[Path | None, options.out_file(f"TOKEN-TOKEN{options.SUFFIX}")] = None,
     images: Annotated[
         list[Path],
         options.images(

@@ -57,10 +57,10 @@ def compare(
     split: Annotated[
         str, typer.Option(help="i/n: measure the i-th of n parts, by n commands")
     ] = "1/1",
-    cache: Annotated[Path, options.existing("--cache", "folder of what is done", True)] = Path(
+    cache: Annotated[Path, options.folder("--cache", "folder of what is done")] = Path(
         "runs/table"
     ),
-    out: Annotated[Path, options.out("folder of table.md, .json and .png")] = Path("docs"),
+    out: Annotated[Path, options.out_folder("folder of table.md, .json and .png")] = Path("docs"),
     protocol: Annotated[
         str, typer.Option(help="toybox, or cones or custom-diffusion for photographs")
     ] = "toybox",

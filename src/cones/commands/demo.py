@@ -11,7 +11,9 @@ from cones.commands.opening import TOYBOX
 
 
 def demo(
-    out: Annotated[Path, options.out("folder")] = Path("demo"),
+    out: Annotated[
+        Path, options.out_folder("folder of the photographs, the neurons and the pictures")
+    ] = Path("demo"),
     as_json: options.AsJson = False,
 ) -> None:
     """Find a sample subject in the embedded world, and draw it in six scenes."""

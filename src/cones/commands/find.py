@@ -56,12 +56,10 @@ def find(
         ),
     ] = None,
     token: options.Tokens = ["sks"],  # noqa: B006
-    out: Annotated[
-        Path | None, options.out("neuron file or folder", f"TOKEN{options.SUFFIX}")
-    ] = None,
+    out: Annotated[Path | None, options.out_file(f"TOKEN{options.SUFFIX}")] = None,
     start: Annotated[
         list[Path],
-        options.existing("--start", "neuron file to begin with; several are united"),
+        options.neurons("--start", "neuron file to begin with; several are united"),
     ] = [],  # noqa: B006
     density: Annotated[
         str | None,

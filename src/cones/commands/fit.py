@@ -47,7 +47,7 @@ def fit(
     class_noun: options.ClassNouns,
     token: options.Tokens = ["sks"],  # noqa: B006  (typer copies it)
     out: Annotated[
-        Path | None, options.out("artifact file or folder", "TOKEN.METHOD.safetensors")
+        Path | None, options.out_file("TOKEN.METHOD.safetensors", ".safetensors")
     ] = None,
     steps: Annotated[int | None, options.steps(OWN)] = None,
     batch: Annotated[int | None, options.batch(OWN)] = None,

@@ -46,7 +46,7 @@ def generate(
     height: options.Height = None,
     width: options.Width = None,
     batch: options.DrawnAtOnce = 8,
-    out: Annotated[Path, options.out("folder of the pictures")] = Path("out"),
+    out: Annotated[Path, options.out_folder("folder of the pictures")] = Path("out"),
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:

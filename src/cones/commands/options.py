@@ -4,6 +4,7 @@ An option means the same in every command; only its default is the command's own
 diffusers has a name for it, that name serves too. `_` and `-` are the same in all names.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -12,7 +13,7 @@ from cones.checks import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_SEEDS
 from cones.commands import values
 
 SUFFIX = ".cones.safetensors"
-RESULT = ("--out", "-o", "--output", "--output_dir")
+OUT = ("--out", "-o", "--output", "--output_dir")
 Precision = Literal["no", "bf16", "fp16"]
 
 
@@ -21,8 +22,23 @@ Precision = Literal["no", "bf16", "fp16"]
 
 def neuron_files(help: str) -> Any:
     """The neuron files of a command: its arguments, or one `--neurons` for each."""
-    told = f"{help}; or --neurons FILE, once for each"
-    return typer.Argument(metavar="FILE", help=told, parser=values.path, show_default=False)
+    return typer.Argument(
+        metavar="FILE",
+        help=f"{help}; or --neurons FILE, once for each",
+        parser=values.given,
+        callback=_once,
+        show_default=False,
+    )
+
+
+def _once(files: Any) -> Any:
+    """Refuses a file that is given twice; an empty list and a single file pass."""
+    seen: set[Path] = set()
+    for each in files if isinstance(files, list | tuple) else ():
+        if (real := each.resolve()) in seen:
+            raise typer.BadParameter(f"{each} is given twice; give each file once")
+        seen.add(real)
+    return files
 
 
 def images(help: str) -> Any:
@@ -31,16 +47,41 @@ def images(help: str) -> Any:
     return typer.Option(*names, parser=values.path, metavar="PATH", help=help)
 
 
-def out(help: str, default: str | bool = True) -> Any:
-    """Where results go."""
+def out_file(default: str | bool, suffix: str = SUFFIX) -> Any:
+    """Where neurons or weights go."""
     return typer.Option(
-        *RESULT, parser=values.path, metavar="PATH", help=help, show_default=default
+        *OUT,
+        parser=values.result(".safetensors", suffix),
+        metavar="PATH",
+        help="file that ends in .safetensors, or folder",
+        show_default=default,
     )
+
+
+def out_folder(help: str) -> Any:
+    """Where several files go."""
+    return typer.Option(*OUT, parser=values.folder, metavar="PATH", help=help)
+
+
+OutPicture = Annotated[
+    Path,
+    typer.Option(*OUT, parser=values.picture, metavar="PATH", help="the figure, or its folder"),
+]
 
 
 def existing(name: str, help: str, default: str | bool = False) -> Any:
     """Another file or folder to be read."""
     return typer.Option(name, parser=values.path, metavar="PATH", help=help, show_default=default)
+
+
+def folder(name: str, help: str) -> Any:
+    """Another folder that is written to."""
+    return typer.Option(name, parser=values.folder, metavar="PATH", help=help)
+
+
+def neurons(name: str, help: str) -> Any:
+    """Other neuron files."""
+    return typer.Option(name, parser=values.given, metavar="FILE", help=help)
 
 
 def prompts(default: str) -> Any:

@@ -19,11 +19,11 @@ def overlap(
     files: Annotated[list[Path], options.neuron_files("neuron files of one base model")],
     joint: Annotated[
         Path | None,
-        options.existing(
+        options.neurons(
             "--joint", "neuron file of a joint search, to compare with the files' union"
         ),
     ] = None,
-    out: Annotated[Path, options.out("the figure, or its folder")] = Path("overlap.png"),
+    out: options.OutPicture = Path("overlap.png"),
     as_json: options.AsJson = False,
 ) -> None:
     """Count what neurons of several subjects share, against chance."""

@@ -31,7 +31,7 @@ def precision(
     steps: Steps = 50,
     rate: Rate = 0.1,
     batch: Batch = 8,
-    out: Annotated[Path, options.out("the figure, or its folder")] = Path("precision.png"),
+    out: options.OutPicture = Path("precision.png"),
     mixed_precision: options.MixedPrecision = "no",
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,

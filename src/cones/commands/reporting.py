@@ -19,9 +19,7 @@ Kind = Literal["tensorboard", "wandb", "none"]
 ReportTo = Annotated[
     Kind, typer.Option("--report_to", help="log losses, densities and validation pictures there")
 ]
-LoggingDir = Annotated[
-    Path, options.existing("--logging_dir", "folder of the logs of --report_to", True)
-]
+LoggingDir = Annotated[Path, options.folder("--logging_dir", "folder of the logs of --report_to")]
 
 
 class Report:

@@ -47,7 +47,7 @@ def tune(
     rate: Rate = 0.1,
     batch: Batch = 8,
     seed: Annotated[int, options.seed()] = 0,
-    out: Annotated[Path, options.out("neuron file or folder")] = Path("tuned.cones.safetensors"),
+    out: Annotated[Path, options.out_file(True)] = Path("tuned.cones.safetensors"),
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
     opening: Opening = TOYBOX,

@@ -1,5 +1,6 @@
 """How the command line reads values: paths, whole numbers, numbers and shares."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import typer
 
 from cones.checks import check_count
 from cones.errors import InputError
-from cones.paths import local_path
+from cones.paths import did_you_mean, local_path
 
 
 def path(text: str | Path) -> Path:
@@ -16,6 +17,51 @@ def path(text: str | Path) -> Path:
         return local_path(text)
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def given(text: str | Path) -> Path:
+    """The path of a file or folder that is there."""
+    found = path(text)
+    if not os.path.lexists(found):
+        raise InputError(f"{found}: there is no such file{did_you_mean(found)}")
+    return found
+
+
+def result(suffix: str, hint: str) -> Callable[[str | Path], Path]:
+    """What reads where a file goes: its name, or a folder."""
+
+    def read(text: str | Path) -> Path:
+        found = path(text)
+        if found.suffix in ("", suffix) or not _is_file_name(found):
+            return found
+        raise typer.BadParameter(
+            f"expected a name that ends in {suffix}, or a folder, found {found.name}; write "
+            f"{found.with_suffix(hint)}"
+        )
+
+    return read
+
+
+def picture(text: str | Path) -> Path:
+    """Where a picture goes: a name that ends in .png, which is added where nothing is; a folder."""
+    found = result(".png", ".png")(text)
+    return found if found.suffix or found.is_dir() else found.with_suffix(".png")
+
+
+def folder(text: str | Path) -> Path:
+    """Where files go."""
+    found = path(text)
+    if _is_file_name(found):
+        raise typer.BadParameter(
+            f"expected a folder, found {found.name}, which looks like a file; write "
+            f"{found.with_suffix('')}"
+        )
+    return found
+
+
+def _is_file_name(found: Path) -> bool:
+    """Whether it ends as a file's name does and is no folder that exists."""
+    return found.suffix[1:2].isalpha() and not found.is_dir()
 
 
 def place(text: str) -> str:

@@ -15,6 +15,7 @@ from cones.folders import class_noun, warn_of_twins
 from cones.listing import natural_key
 from cones.neurons import SubjectInfo
 from cones.photos import load_photos
+from cones.paths import did_you_mean
 from cones.subject import Subject
 
 MAX_TOKENS = 1000
@@ -60,7 +61,8 @@ def read_tree(folder: Path, backbone: Backbone) -> list[Member]:
             tokens.
     """
     if not folder.is_dir():
-        raise InputError(f"{shown(folder)}: is no folder; give one that holds a folder per subject")
+        meant = did_you_mean(folder) or "; give one that holds a folder per subject"
+        raise InputError(f"{shown(folder)}: is no folder{meant}")
     places = sorted(
         (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")),
         key=lambda path: natural_key(path.name),
