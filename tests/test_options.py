@@ -1,8 +1,14 @@
 """The command line's words: names as they are typed, what is meant by wrong ones, and values."""
 
+import json
+import logging
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from test_cli import cones, fails, misused
@@ -11,6 +17,7 @@ from typer.main import get_command
 from cones.cli import app
 from cones.commands import hints, values
 from cones.errors import InputError
+from cones.neurons import ConceptNeurons
 from cones.paths import did_you_mean, local_path
 
 SHARE = "expected a share of the weights, less than 1"
@@ -176,3 +183,52 @@ def test_a_missing_or_repeated_neuron_file_is_one_line(tmp_path: Path) -> None:
         assert "is given twice; give each file once" in misused("combine", *words)
     line = fails("inspect", tmp_path / "robot.safetensors")
     assert line.endswith(f"there is no such file; did you mean {robot}?")
+
+
+def neuron_file(folder: Path, name: str = "robot") -> Path:
+    path = folder / f"{name}.cones.safetensors"
+    layers = {f"{'deep_' * 20}{n}.to_k": (64, 32) for n in range(400)}
+    ConceptNeurons(layers, {next(iter(layers)): np.array([3])}).save(path)
+    return path
+
+
+def test_quiet_and_verbose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = neuron_file(tmp_path)
+
+    def load(_: object) -> None:
+        logging.getLogger("cones").info("a note")
+        warnings.warn("a library's", UserWarning, stacklevel=1)
+        logging.getLogger("cones").warning("a warning")
+        raise InputError("an error")
+
+    monkeypatch.setattr("cones.neuronfile.load", load)
+    assert cones("inspect", robot).stderr.splitlines() == [
+        "cones: a note", "cones: warning: a warning", "cones: an error"
+    ]  # fmt: skip
+    quiet = cones("inspect", robot, "-q").stderr.splitlines()
+    assert quiet == ["cones: warning: a warning", "cones: an error"]
+    told = cones("inspect", robot, "--verbose").stderr
+    assert "cones: warning: a library's\n" in told and "Traceback (most recent call last):" in told
+    assert misused("inspect", robot, "-q", "-v") == "-q and -v: give one of them"
+
+
+def test_a_table_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    lines = cones("inspect", neuron_file(tmp_path)).stdout.splitlines()
+    assert sum(line.startswith("deep_" * 20) for line in lines) == 400
+
+
+def test_json_is_ascii_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "caf\u00e9 \udcff.safetensors"
+    neuron_file(tmp_path).rename(path)
+    stdout = cones("inspect", "--json", path).stdout
+    assert stdout.isascii() and json.loads(stdout)[0]["file"] == str(path)
+
+
+def test_nobody_need_read_what_is_printed(tmp_path: Path) -> None:
+    """`cones ... | head` ends without a word; so does a closed stdout."""
+    command = f"{sys.executable} -m cones inspect {neuron_file(tmp_path)}"
+    for rest, status in (("| head -1; exit ${PIPESTATUS[0]}", 141), (">&-", 0)):
+        words = ["bash", "-c", f"{command} {rest}"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+        assert (done.stderr, done.returncode) == ("", status)

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from cones.commands.attention import attention
 from cones.commands.combine import combine
-from cones.commands.common import messages, reason, say
+from cones.commands.common import log, messages, reason, say
 from cones.commands.compare import Lists, compare
 from cones.commands.demo import demo
 from cones.commands.evaluate import evaluate
@@ -36,6 +36,7 @@ from cones.commands.precision import precision
 from cones.commands.subjects import OfSubjects
 from cones.commands.tokens import tokens
 from cones.commands.tune import tune
+from cones.commands.verbosity import with_verbosity
 from cones.errors import ConesError, is_out_of_memory
 from cones.processes import one_voice, say_failure
 
@@ -61,7 +62,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
-        with _one_line(ctx), messages():
+        with messages(), _one_line(ctx):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -76,9 +77,11 @@ def _one_line(ctx: Any) -> Iterator[None]:
     except typer.TyperException as error:
         line, status = usage_line(error, ctx.meta.get(TYPED, {})), 2
     except BrokenPipeError:  # `cones ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise typer.Exit(141) from None
     except (ConesError, OSError) as error:
+        log.debug("", exc_info=error)
         line, status = reason(error), 1
     except KeyboardInterrupt:
         line, status = "interrupted", 130
@@ -116,8 +119,8 @@ for command in (
     evaluate,
     demo,
 ):
-    app.command(cls=Command)(command)
-app.command(cls=Lists)(compare)
+    app.command(cls=Command)(with_verbosity(command))
+app.command(cls=Lists)(with_verbosity(compare))
 
 
 def _print_version(wanted: bool) -> None:
@@ -139,5 +142,11 @@ def _options(
 
 def main() -> None:
     """The program `cones`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it is closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        else:
+            stream.reconfigure(errors="backslashreplace")  # what its encoding lacks
     with one_voice():
         app()

@@ -7,8 +7,8 @@ from typing import Any
 
 from cones.errors import InputError
 from cones.files import shown
-from cones.strict_json import parse_json
 from cones.paths import did_you_mean
+from cones.strict_json import parse_json
 
 MAX_BYTES = 2**24  # far more than anybody writes; a device that never ends is no text either
 MAX_LINE = 2**20  # characters

@@ -8,11 +8,11 @@ import typer
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
+    log,
     output_path,
     print_json,
     print_table,
     progress,
-    say,
     tell,
     waiting,
 )
@@ -67,7 +67,7 @@ def combine(
         report = interference(backbone, sets, subjects, seed, on_step)
     _print(union, path, report, as_json)
     for remark in report.remarks():
-        say(f"warning: {remark}")
+        log.warning(remark)
 
 
 def _print(union: "ConceptNeurons", path: Path, report: "Interference", as_json: bool) -> None:

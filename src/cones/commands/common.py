@@ -1,9 +1,9 @@
 """What the commands share: their options, how a model is opened, and how they speak."""
 
+import io
 import json
 import logging
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from cones.listing import Role, Source
     from cones.photos import Photos
 
+log = logging.getLogger("cones")
+
 MAX_LINE = 1000  # characters of a line of a result, which may hold a path or a prompt
 MAX_CELL = 100  # characters in a table
+WIDE = 10_000  # a table is as wide as it must be; a narrow terminal breaks its lines
 LOADING = "loading torch and diffusers"
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
@@ -39,7 +42,7 @@ def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
 
     photos = load_photos(source, role=role)
     for note in photos.notes:
-        say(note)
+        log.info(note)
     return photos
 
 
@@ -56,7 +59,7 @@ def reason(error: Exception) -> str:
     """What the line about a user's error or one of the system says."""
     if isinstance(error, OSError):
         told = error.strerror or str(error)
-        return f"{error.filename or 'file'}: {told}; check the path, its rights"
+        return f"{error.filename or 'the input or output'}: {told}; check the path, its rights"
     return str(error)
 
 
@@ -72,7 +75,7 @@ def tell(*lines: object) -> None:
 
 
 def print_json(value: object) -> None:
-    """Prints a value for machines to stdout."""
+    """Prints a value for machines to stdout, in ASCII: any encoding holds it."""
     typer.echo(json.dumps(value, indent=2))
 
 
@@ -83,8 +86,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(printable(cell, MAX_CELL) for cell in row))
-    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no edge
-    Console(width=width, markup=False, highlight=False).print(table)
+    text = io.StringIO()
+    Console(file=text, width=WIDE, markup=False, highlight=False).print(table)
+    typer.echo(text.getvalue(), nl=False)  # a console exits in its own way where a pipe is broken
 
 
 def print_layers(about: Mapping[str, Any]) -> None:
@@ -102,13 +106,13 @@ def print_layers(about: Mapping[str, Any]) -> None:
 
 
 def waiting(what: str) -> AbstractContextManager[object]:
-    """A spinner on stderr for what takes seconds and has no steps."""
-    return Console(stderr=True).status(Text(printable(what)))
+    """A spinner on stderr for what takes seconds and has no steps; none with --quiet."""
+    return Console(stderr=True, quiet=_is_quiet()).status(Text(printable(what)))
 
 
 @contextmanager
 def progress() -> Iterator[OnStep]:
-    """Bars on stderr with a rate and an estimate, one for each stage.
+    """Bars on stderr with a rate and an estimate, one for each stage; none with --quiet.
 
     Yields:
         What to call with (stage, done, total, figures).
@@ -120,7 +124,7 @@ def progress() -> Iterator[OnStep]:
         TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[figures]}"),
     )
-    bars = Progress(*columns, console=Console(stderr=True))
+    bars = Progress(*columns, console=Console(stderr=True, quiet=_is_quiet()))
     tasks: dict[str, tuple[TaskID, float]] = {}
     latest = time.monotonic()
 
@@ -156,8 +160,9 @@ def messages() -> Iterator[None]:
     """While the block runs, warnings and the package's log are one line each; others are silent."""
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    handler, log = _Handler(logging.WARNING), logging.getLogger("cones")
+    handler, level = _Handler(), log.level
     log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -166,9 +171,18 @@ def messages() -> Iterator[None]:
             yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _is_quiet() -> bool:
+    return not log.isEnabledFor(logging.INFO)
 
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a record as one line."""
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        """Prints a record as one line, after its level if it is more than a note."""
+        if record.exc_info:  # `--verbose` asks where an error arose
+            typer.echo(self.format(record), err=True)
+        else:
+            level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            say(level + record.getMessage())

@@ -9,10 +9,10 @@ import typer
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
+    log,
     print_json,
     print_table,
     progress,
-    say,
     tell,
     waiting,
 )
@@ -109,7 +109,7 @@ def compare(
     for folder in (cache, out):
         writable_folder(folder)
     backbone = replace(opening, device=device).backbone()
-    say(f"what is done is kept in {cache}; an interrupted comparison goes on from there")
+    log.info("what is done is kept in %s; an interrupted comparison goes on from there", cache)
     with progress() as on_step:
         table = measure(backbone, tree, out, cache, config, compared_by, part, on_step, processes)
     if as_json:

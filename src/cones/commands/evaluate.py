@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from cones.commands import options
 from cones.commands.common import (
     LOADING,
+    log,
     print_json,
     print_table,
     progress,
     read_photos,
-    say,
     tell,
     waiting,
 )
@@ -40,7 +40,7 @@ def evaluate(
     texts = read_prompts(prompts) if prompts else PROMPTS
     backbone = opening.backbone()
     for note in read_photos(images).enlarged(backbone.resolution):
-        say(note)
+        log.info(note)
     seeds = range(seed, seed + num_images)
     with progress() as on_step:
         evaluation = measure(

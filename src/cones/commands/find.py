@@ -12,12 +12,12 @@ import typer
 from cones.commands import options, values
 from cones.commands.common import (
     LOADING,
+    log,
     output_path,
     print_json,
     print_layers,
     print_table,
     read_photos,
-    say,
     tell,
     waiting,
 )
@@ -184,7 +184,7 @@ def find(
     writable_folder(path.parent)
     checkpoint = keep(path)
     if resume_from_checkpoint and checkpoint and not checkpoint.path.exists():
-        say(f"{checkpoint.path}: there is no checkpoint yet; the search begins anew")
+        log.info("%s: there is no checkpoint yet; the search begins anew", checkpoint.path)
     searching = opened()
     say_what_is_small(photos, searching.backbone)
     neurons, seconds = searching.run(subjects, path, class_images, checkpoint, begin)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cones.commands.common import read_photos, say
+from cones.commands.common import log, read_photos
 from cones.commands.parsing import Command
 from cones.errors import InputError
 
@@ -106,4 +106,4 @@ def say_what_is_small(photos: "Sequence[Photos]", backbone: "Backbone") -> None:
     """Says which photographs are smaller than the model's pictures."""
     for each in photos:
         for note in each.enlarged(backbone.resolution):
-            say(note)
+            log.info(note)

@@ -14,8 +14,8 @@ from cones.files import shown
 from cones.folders import class_noun, warn_of_twins
 from cones.listing import natural_key
 from cones.neurons import SubjectInfo
-from cones.photos import load_photos
 from cones.paths import did_you_mean
+from cones.photos import load_photos
 from cones.subject import Subject
 
 MAX_TOKENS = 1000
