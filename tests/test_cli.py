@@ -467,7 +467,7 @@ def test_interruption_and_lack_of_memory_are_one_line(
         raise error
 
     monkeypatch.setattr("cones.neuronfile.load", fail)
-    assert fails("inspect", "x", status=status) == line
+    assert fails("inspect", __file__, status=status) == line
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +475,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("a fault")
 
     monkeypatch.setattr("cones.neuronfile.load", fail)
-    assert isinstance(cones("inspect", "x").exception, RuntimeError)
+    assert isinstance(cones("inspect", __file__).exception, RuntimeError)
 
 
 @pytest.mark.parametrize(

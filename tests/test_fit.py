@@ -1,6 +1,7 @@
 """`cones fit`, and `cones generate` with what it makes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -74,6 +75,10 @@ def test_the_table_says_what_to_do_next(photos: Path, tmp_path: Path) -> None:
     ):
         assert part in words
     assert "the prior" not in words
+    told = " ".join(passes("inspect", path).stdout.split())
+    assert "method textual_inversion subjects sks robot bytes " in told
+    (about,) = json.loads(passes("inspect", path, "--json").stdout)
+    assert about["hash"] == file_hash(path) and about["info"]["report"]
     assert "train" in result.stderr and "2/2" in result.stderr
 
 
@@ -120,9 +125,9 @@ def test_an_artifact_is_drawn_with_neurons_on_top(
 
 
 def test_two_artifacts_are_refused(dreambooth: Path, tmp_path: Path) -> None:
-    line = fails("generate", "--neurons", dreambooth, "--neurons", dreambooth, "--out", tmp_path)
-    assert line == (
-        "--neurons: expected at most one artifact besides neuron files, found dreambooth and "
+    other = shutil.copy(dreambooth, tmp_path / "other.safetensors")
+    assert fails("generate", dreambooth, other, "--out", tmp_path / "out") == (
+        "neurons: expected at most one artifact besides neuron files, found dreambooth and "
         "dreambooth; fit their subjects together with `cones fit`"
     )
 

@@ -75,7 +75,7 @@ def test_no_hint_stands_for_an_option_that_there_is() -> None:
         (("generate", "--guidance_scale", "7,5"), "--guidance_scale: expected a number, found '7"),
         (("generate", "--seed", "-1"), "--seed: expected 0 to 1099511627776, found -1"),
         (("generate", "--out", ""), "--out: expected a path, found ''"),
-        (("inspect", ""), "argument: expected a path, found ''"),
+        (("inspect", ""), "FILE: expected a path, found ''"),
         (("inspect", "--neurons"), "--neurons: expected a value, found nothing"),
         (("find", "--out", "robot.cones"), f"--out: {SAFETENSORS}; write robot.cones.safetensors"),
         (("combine", "-o", "both.png"), "-o: expected a name that ends in .safetensors, or a "),

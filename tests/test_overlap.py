@@ -190,7 +190,7 @@ def test_wrong_usage_is_one_line(files: tuple[Path, Path, Path], tmp_path: Path)
     figure = tmp_path / "figure.png"
     for arguments, status, message in (
         (files[:1], 2, "expected two neuron files or more, found one"),
-        ((), 2, "Missing argument"),
+        ((), 2, "FILE: is missing"),
         ((files[0], other), 1, "the neurons are of different base models"),
         ((*files[:2], "--joint", other), 1, "the neurons are of different base models"),
         ((files[0], tmp_path / "nowhere"), 1, "nowhere"),

@@ -94,7 +94,7 @@ def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
     if len(artifacts) > 1:
         found = " and ".join(each.method for each in artifacts)
         raise InputError(
-            f"--neurons: expected at most one artifact besides neuron files, found {found}; fit "
+            f"neurons: expected at most one artifact besides neuron files, found {found}; fit "
             "their subjects together with `cones fit`"
         )
     return artifacts[0] if artifacts else None

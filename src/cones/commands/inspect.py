@@ -1,39 +1,52 @@
-"""`cones inspect`: what is in a neuron file, or how a picture was drawn."""
+"""`cones inspect`: what is in a neuron file or another artifact, or how a picture was drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cones.commands import options
-from cones.commands.common import print_json, print_layers, tell
+from cones.commands.common import LOADING, print_json, print_layers, tell, waiting
 from cones.pngtext import SIGNATURE
+
+About = dict[str, Any]
 
 
 def inspect(
-    files: Annotated[list[Path], options.neuron_files("neuron files, or pictures drawn by cones")],
+    files: Annotated[
+        list[Path],
+        options.neuron_files("neuron files, other artifacts, or pictures drawn by cones"),
+    ],
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what is in neuron files, or how pictures were drawn."""
-    pictures = [_is_png(path) for path in files]
-    found = [
-        (_of_picture if is_picture else _of_neurons)(path)
-        for path, is_picture in zip(files, pictures, strict=True)
-    ]
+    """Show what is in neuron files or other artifacts, or how pictures were drawn."""
+    kinds = [_kind(path) for path in files]
+    found = [read(path) for path, (read, _) in zip(files, kinds, strict=True)]
     if as_json:
         print_json(found)
         return
-    for about, is_picture in zip(found, pictures, strict=True):
-        (_print_picture if is_picture else _print_neurons)(about)
+    for about, (_, show) in zip(found, kinds, strict=True):
+        show(about)
 
 
-def _of_picture(path: Path) -> dict[str, Any]:
+def _kind(path: Path) -> tuple[Callable[[Path], About], Callable[[About], None]]:
+    """What reads a file, and what shows what it says."""
+    from cones.container import format_name
+
+    if _is_png(path):
+        return _of_picture, _print_facts
+    if format_name(path) not in ("", "cones"):
+        return _of_artifact, _print_facts
+    return _of_neurons, _print_neurons
+
+
+def _of_picture(path: Path) -> About:
     from cones.pictures import read_provenance
 
     said = read_provenance(path)
     return {"file": str(path), **{key: said[key] for key in said if key != "file"}}
 
 
-def _of_neurons(path: Path) -> dict[str, Any]:
+def _of_neurons(path: Path) -> About:
     from cones.neuronfile import file_hash, load
     from cones.summary import summary
 
@@ -46,6 +59,21 @@ def _of_neurons(path: Path) -> dict[str, Any]:
     }
 
 
+def _of_artifact(path: Path) -> About:
+    with waiting(LOADING):
+        from cones.methods.artifact import load_artifact
+
+    artifact = load_artifact(path)
+    return {
+        "file": str(path),
+        "hash": artifact.digest(),
+        "method": artifact.method,
+        "subjects": [vars(subject) for subject in artifact.subjects],
+        "bytes": artifact.nbytes(),
+        "info": dict(artifact.info),
+    }
+
+
 def _is_png(path: Path) -> bool:
     if not path.is_file():
         return False  # `load` says why
@@ -53,18 +81,21 @@ def _is_png(path: Path) -> bool:
         return file.read(len(SIGNATURE)) == SIGNATURE
 
 
-def _print_picture(about: Mapping[str, Any]) -> None:
-    for key, text in about.items():
-        if key != "parameters":  # the same again, for other programs
-            tell(f"{key:<16} {text}")
+def _print_facts(about: About) -> None:
+    for key, fact in about.items():
+        if key not in ("parameters", "info"):  # for other programs
+            tell(f"{key:<16} {fact if isinstance(fact, str | int) else _named(fact)}")
 
 
-def _print_neurons(about: Mapping[str, Any]) -> None:
-    named = ", ".join(f"{s['token']} {s['class_noun']}" for s in about["subjects"]) or "not named"
+def _named(subjects: Sequence[Mapping[str, str]]) -> str:
+    return ", ".join(f"{each['token']} {each['class_noun']}" for each in subjects) or "not named"
+
+
+def _print_neurons(about: About) -> None:
     base = about["base"]
     facts = {
         "file": f"{about['file']} ({about['hash']})",
-        "subjects": named,
+        "subjects": _named(about["subjects"]),
         "base model": f"{base['name'] or 'unknown'} ({base['fingerprint'][:8] or 'unknown'})",
         "algorithm": about["algorithm"] or "unknown",
         "neurons": f"{about['neurons']:,} of {about['weights']:,} weights, {about['density']:.3%}",
@@ -77,7 +108,7 @@ def _print_neurons(about: Mapping[str, Any]) -> None:
     print_layers(about)
 
 
-def _bits(about: Mapping[str, Any]) -> str:
+def _bits(about: About) -> str:
     if about["bits_per_neuron"] is None:
         return ""
     return (

@@ -100,10 +100,9 @@ def usage_line(error: typer.TyperException, typed: Mapping[str, str]) -> str:
     if parameter is None:
         message = error.format_message().removeprefix("Invalid value: ")
         return " ".join(message.split())
-    is_option = parameter.param_type_name == "option"
-    name = typed.get(parameter.name) or (parameter.opts[0] if is_option else "argument")
+    named = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+    name = typed.get(parameter.name, named)
     if hasattr(error, "param_type"):  # it is missing
-        name = name if is_option else parameter.metavar or parameter.name.upper()
         return f"{name}: is missing; expected {parameter.help or 'a value'}"
     return f"{name}: {' '.join(error.message.removeprefix('Value error, ').split())}"
 
