@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,7 +342,7 @@ def test_combine_measures_what_each_keeps(
     ("arguments", "message"),
     [
         ((), "FILE: is missing; expected neuron files"),
-        (("one.cones.safetensors",), "give two neuron files or more"),
+        ((__file__,), "give two neuron files or more"),
     ],
 )
 def test_too_few_files_are_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
@@ -359,7 +360,9 @@ def test_combine_refuses_what_does_not_fit(
     gone = ("--images", photos[0], "--images", tmp_path / "gone")
     assert "does not exist; give the folder" in fails("combine", *files, *out, *gone)
     twice = "the neurons of 'sks robot' are given twice, where once is enough; name each file once"
-    assert fails("combine", files[0], files[0], *out) == twice
+    assert "is given twice" in misused("combine", files[0], files[0], *out)
+    again = shutil.copy(files[0], tmp_path / "again.cones.safetensors")
+    assert fails("combine", files[0], again, *out) == twice
     strange = tmp_path / "strange.cones.safetensors"
     ConceptNeurons({"other.to_k": (2, 2)}, {}, subjects=(SubjectInfo("uer", "car"),)).save(strange)
     assert "the neurons are of different base models" in fails("combine", *files, strange, *out)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from cones.commands import options
+from cones.commands import options, values
 from cones.commands.common import print_json, tell
 from cones.commands.opening import TOYBOX, Opening, opens_model
 
 
 @opens_model
 def tokens(
-    num: Annotated[int, typer.Option("--num", min=1, help="words at most")] = 16,
+    num: Annotated[int, typer.Option("--num", parser=values.whole(1), help="words at most")] = 16,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
