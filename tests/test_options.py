@@ -192,6 +192,11 @@ def neuron_file(folder: Path, name: str = "robot") -> Path:
     return path
 
 
+def test_every_command_has_the_common_options() -> None:
+    for command in COMMANDS:
+        assert {"-q", "-v", "--quiet", "--verbose", "--json"} <= names_of(command)
+
+
 def test_quiet_and_verbose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     robot = neuron_file(tmp_path)
 

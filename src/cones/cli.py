@@ -105,9 +105,10 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
-app.command(cls=OfSubjects)(find)
-app.command(cls=OfSubjects)(fit)
+WITH_LISTS = {find: OfSubjects, fit: OfSubjects, compare: Lists}
 for command in (
+    find,
+    fit,
     generate,
     combine,
     tune,
@@ -118,9 +119,9 @@ for command in (
     overlap,
     evaluate,
     demo,
+    compare,
 ):
-    app.command(cls=Command)(with_verbosity(command))
-app.command(cls=Lists)(with_verbosity(compare))
+    app.command(cls=WITH_LISTS.get(command, Command))(with_verbosity(command))
 
 
 def _print_version(wanted: bool) -> None:
