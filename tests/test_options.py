@@ -187,7 +187,7 @@ def test_a_missing_or_repeated_neuron_file_is_one_line(tmp_path: Path) -> None:
 
 def neuron_file(folder: Path, name: str = "robot") -> Path:
     path = folder / f"{name}.cones.safetensors"
-    layers = {f"{'deep_' * 20}{n}.to_k": (64, 32) for n in range(400)}
+    layers = {f"{'deep_' * 12}{n}.to_k": (64, 32) for n in range(400)}
     ConceptNeurons(layers, {next(iter(layers)): np.array([3])}).save(path)
     return path
 
@@ -220,7 +220,7 @@ def test_quiet_and_verbose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_table_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     lines = cones("inspect", neuron_file(tmp_path)).stdout.splitlines()
-    assert sum(line.startswith("deep_" * 20) for line in lines) == 400
+    assert sum(line.startswith("deep_" * 12) for line in lines) == 400
 
 
 def test_json_is_ascii_and_alone(tmp_path: Path) -> None:
