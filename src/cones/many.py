@@ -2,13 +2,19 @@
 
 import json
 import logging
+<<<<<<< HEAD
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+=======
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle
+>>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
 from pathlib import Path
 
 from cones.backbone import Backbone
-from cones.errors import InputError
+from cones.errors import InputError, NeuronFileError
 from cones.files import shown
 from cones.find import FindConfig
 from cones.folders import (
@@ -24,6 +30,7 @@ from cones.shutting import base_fingerprint
 
 log = logging.getLogger("cones")
 
+TOKEN = "sks"  # where a model has no rare words
 PHOTOGRAPHS = "photographs"  # the key of their hash in a file's info
 
 
@@ -34,21 +41,21 @@ class Task:
     Attributes:
         name: the folder's path below the tree, with "-" for "/".
         folder: of its photographs.
-        token: what prompts are to call it.
+        token: what prompts are to call it; empty where that is not known yet.
     """
 
     name: str
     folder: Path
-    token: str
+    token: str = ""
 
 
-def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
+def tasks(tree: Path, tokens: Sequence[str] = ()) -> list[Task]:
     """The subjects of a tree of folders, in the order of `cones.folders.subject_folders`.
 
     Args:
         tree: a folder.
-        tokens: dealt out in turn; one is that of all. A folder whose name tells its own, as kohya's
-            "10_sks robot" does, has that, with a warning.
+        tokens: dealt out in turn; one is that of all, none are for `deal` to give. A folder whose
+            name tells its own, as kohya's "10_sks robot" does, has that, with a warning.
 
     Raises:
         InputError: there is no subject, or two have the same name.
@@ -62,18 +69,48 @@ def tasks(tree: Path, tokens: Sequence[str]) -> list[Task]:
                 "be their neuron files; rename one"
             )
         folders[name] = folder
+<<<<<<< HEAD
     warn_of_twins(_hashes(folders.values()))
+=======
+    found = [Task(name, folder, _told_token(folder) or "") for name, folder in folders.items()]
+>>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
     return [
-        Task(name, folder, _told_token(folder) or tokens[number % len(tokens)])
-        for number, (name, folder) in enumerate(folders.items())
+        task if task.token or not tokens else replace(task, token=tokens[number % len(tokens)])
+        for number, task in enumerate(found)
     ]
 
 
+<<<<<<< HEAD
 def _hashes(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """The folders that can be read, with the hashes of their photographs."""
     for folder in folders:
         with suppress(InputError):  # said when it is searched
             yield folder, photographs_hash(folder)
+=======
+def deal(todo: Sequence[Task], paths: Sequence[Path], rare: Sequence[str]) -> list[Task]:
+    """The subjects with a token each, so that their neurons can be united.
+
+    One whose neuron file is there keeps the file's token, whatever came into the tree since.
+
+    Args:
+        todo: some may have theirs already.
+        paths: of their neuron files.
+        rare: words that are free in the model; used anew if they do not suffice.
+    """
+    known = [task.token or _found_token(path) for task, path in zip(todo, paths, strict=True)]
+    free = cycle([word for word in rare if word not in known] or [*rare] or [TOKEN])
+    return [
+        replace(task, token=token or next(free)) for task, token in zip(todo, known, strict=True)
+    ]
+
+
+def _found_token(path: Path) -> str:
+    """The token of a neuron file; empty where there is none that can be read."""
+    try:
+        return load(path).subjects[0].token
+    except (NeuronFileError, InputError, IndexError):
+        return ""
+>>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
 
 
 def _told_token(folder: Path) -> str | None:

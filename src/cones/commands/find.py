@@ -52,7 +52,7 @@ def find(
             "--subjects_from",
             "tree of subjects' folders, a search and a file in --out for each; those done are "
             "skipped. A class is what metadata.jsonl tells, or wooden-chair-2 a wooden chair; "
-            "several --token are dealt out in turn",
+            "several --token are dealt out in turn, without any each has a rare one of the model",
         ),
     ] = None,
     token: options.Tokens = ["sks"],  # noqa: B006
@@ -171,7 +171,9 @@ def find(
         return Searching(backbone, config, report_to, logging_dir, validation_prompt, together)
 
     if subjects_from:
-        todo, folder = tasks(subjects_from, token), writable_folder(out or Path())
+        source = context.get_parameter_source("token")
+        given = () if source is None or source.name == "DEFAULT" else token
+        todo, folder = tasks(subjects_from, given), writable_folder(out or Path())
         return find_many(opened(), todo, folder, keep, as_json, processes)
     subjects, photos = read_subjects(sources(images), class_noun, token)
     class_images = {

@@ -45,9 +45,12 @@ def find_many(
         as_json: whether to print one JSON object at the end, not a line for each.
         processes: those that share the subjects.
     """
+    from cones.many import deal
+
     drawn: dict[str, Sequence[Image.Image]] = {}
     mine: dict[str, Result] = {}
     paths = [out / f"{task.name}{SUFFIX}" for task in todo]
+    todo = deal(todo, paths, searching.backbone.rare_tokens(2 * len(todo)))
     checkpoints = [keep(path) for path in paths]  # what is wrong with all is said before the first
     share = processes.share()
     for task, path, checkpoint in zip(todo[share], paths[share], checkpoints[share], strict=True):
