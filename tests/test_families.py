@@ -291,6 +291,14 @@ def test_a_word_may_be_spelled_in_pieces_where_t5_reads(family: str) -> None:
     assert len(model.token_ids("unheardof")) > 1
     model.check_token("unheardof", "robot")
     assert len(model.rare_tokens(16)) == 16
+    pieces, room = len(model.token_ids("unheardof")), model.family.room
+    for words in (room - pieces, room - pieces + 1):  # what is read ends after the word, or in it
+        prompt = "a " * words + "unheardof robot"
+        if words + pieces <= room:
+            assert model.check_prompt(prompt, ["unheardof"]) is not None
+            continue
+        with pytest.raises(InputError, match="'unheardof' stands behind token"):
+            model.check_prompt(prompt, ["unheardof"])
     for token, fault in (("", "found 0"), ("robot", "class noun itself"), ("ロボ", "unknown")):
         with pytest.raises(InputError, match=fault):
             model.check_token(token, "robot")

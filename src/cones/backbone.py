@@ -274,7 +274,9 @@ class Backbone:
         for tokenizer, ids in read:
             for word in needed:
                 wanted = token_ids(tokenizer, word)
-                if not any(ids[k : k + len(wanted)] == wanted for k in range(room)):
+                if not any(
+                    ids[k : k + len(wanted)] == wanted for k in range(room + 1 - len(wanted))
+                ):
                     raise InputError(
                         f"prompt {said}: {word!r} stands behind token {room}, where "
                         f"{self.name} cuts prompts off ({len(ids)} tokens found); shorten the "
