@@ -234,13 +234,13 @@ def test_kohyas_folders_bring_their_tokens(
     )
 
 
-<<<<<<< HEAD
 def test_copies_of_a_folder_are_told(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     copytree(tree / "robot-1", tree / "robot-9")
     assert len(tasks(tree, ["sks"])) == 4
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith(f"{tree / 'robot-9'}: holds the same photographs as {tree / 'robot-1'};")
-=======
+
+
 def test_each_subject_of_a_tree_has_a_rare_token_of_its_own(tree: Path, tmp_path: Path) -> None:
     rare = ["sks", "ohwx", "hta", "ucn"]
     todo = tasks(tree)
@@ -260,4 +260,3 @@ def test_without_tokens_the_models_own_are_dealt_out(tree: Path, tmp_path: Path)
     told = found(tree, tmp_path)
     tokens = [load(Path(each["file"])).subjects[0].token for each in told["subjects"]]
     assert tokens == ["sks", "ohwx", "hta"]
->>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)

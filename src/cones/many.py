@@ -2,15 +2,10 @@
 
 import json
 import logging
-<<<<<<< HEAD
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-=======
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle
->>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
 from pathlib import Path
 
 from cones.backbone import Backbone
@@ -69,24 +64,21 @@ def tasks(tree: Path, tokens: Sequence[str] = ()) -> list[Task]:
                 "be their neuron files; rename one"
             )
         folders[name] = folder
-<<<<<<< HEAD
     warn_of_twins(_hashes(folders.values()))
-=======
     found = [Task(name, folder, _told_token(folder) or "") for name, folder in folders.items()]
->>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
     return [
         task if task.token or not tokens else replace(task, token=tokens[number % len(tokens)])
         for number, task in enumerate(found)
     ]
 
 
-<<<<<<< HEAD
 def _hashes(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """The folders that can be read, with the hashes of their photographs."""
     for folder in folders:
         with suppress(InputError):  # said when it is searched
             yield folder, photographs_hash(folder)
-=======
+
+
 def deal(todo: Sequence[Task], paths: Sequence[Path], rare: Sequence[str]) -> list[Task]:
     """The subjects with a token each, so that their neurons can be united.
 
@@ -110,7 +102,6 @@ def _found_token(path: Path) -> str:
         return load(path).subjects[0].token
     except (NeuronFileError, InputError, IndexError):
         return ""
->>>>>>> 0a565f4 (A tree's subjects have rare tokens of the model, each its own)
 
 
 def _told_token(folder: Path) -> str | None:
