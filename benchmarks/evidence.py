@@ -104,7 +104,7 @@ class Evidence:
 
     def __init__(self, model: str, subjects: Path, num_images: int, cache: Path) -> None:
         """Opens the model and lists the subjects; nothing is drawn yet."""
-        self.backbone = load_backbone(model)
+        self.backbone = load_backbone(model, dtype=torch.float32)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
         self.seeds, self.kept = range(num_images), Cells(cache)
         self.fingerprint = fingerprint(projections(self.backbone))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.command import arguments, complete
 from benchmarks.evidence import SUBJECTS
 from benchmarks.report import column, machine, plain
@@ -57,7 +59,7 @@ class Figures:
             num: renders for each attention map.
             cache: the folder of the cells of `make table`.
         """
-        self.backbone, self.num = load_backbone(model), num
+        self.backbone, self.num = load_backbone(model, dtype=torch.float32), num
         config = CompareConfig(methods=("cones",), blocks=(1,), groups=groups)
         comparison = Comparison(self.backbone, subjects, cache, config)
         self.members, self.fits = comparison.members, comparison.fits

@@ -19,6 +19,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from benchmarks.command import arguments, complete
@@ -82,7 +83,7 @@ class Search:
         self, model: str, subjects: list[Path], num_images: int, methods: Sequence[str], cache: Path
     ) -> None:
         """Opens the model; nothing is drawn yet."""
-        self.backbone, self.folders = load_backbone(model), subjects
+        self.backbone, self.folders = load_backbone(model, dtype=torch.float32), subjects
         self.seeds, self.kept, self.settings = range(num_images), Cells(cache), settings(methods)
         self.model = [fingerprint(projections(self.backbone)), toybox_hash()]
 

@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--model", default="toybox", help="as for the cones command")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of a table")
     args = parser.parse_args()
-    found = timings(load_backbone(args.model))
+    found = timings(load_backbone(args.model, dtype=torch.float32))
     if args.json:
         threads = torch.get_num_threads()
         print(json.dumps({"threads": threads, "timings": [asdict(timing) for timing in found]}))

@@ -227,6 +227,19 @@ def test_damaged_weights_are_refused(folder: Path, part: str, damage: str) -> No
     assert expected in refusal(folder)
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_weight_that_is_missing_is_refused_not_random(folder: Path, part: str) -> None:
+    (path,) = (folder / part).glob("*.safetensors")
+    weights = load_file(path)
+    name = sorted(name for name in weights if name.endswith("weight"))[3]
+    del weights[name]
+    save_file(weights, path, {"format": "pt"})
+    line = refusal(folder)
+    assert line.startswith(f"{folder / part}: lacks the weight ") and name.endswith(
+        line.removeprefix(f"{folder / part}: lacks the weight ").split(";")[0]
+    )
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
 def test_a_folder_half_downloaded_is_refused(folder: Path, part: str) -> None:
     shutil.rmtree(folder / part)

@@ -22,7 +22,7 @@ from cones.devices import default_dtype
 from cones.errors import InputError, is_out_of_memory
 from cones.families import check_served
 from cones.modelfiles import Checkpoint
-from cones.modelfolders import INDEX, ModelFolder
+from cones.modelfolders import INDEX, ModelFolder, check_complete
 from cones.toybox import weights
 
 TOYBOX = "toybox"
@@ -119,14 +119,18 @@ def _open_folder(path: Path, request: Request) -> DiffusionPipeline:
     folder = ModelFolder.of(path)
     kind = _kind(str(path), folder.index)
     variant = folder.variant(request.variant)
+    headers = folder.headers(variant)
+    denoiser = headers.get("unet") or headers.get("transformer")
     pipeline: DiffusionPipeline = kind.from_pretrained(
         str(path),
         variant=variant,
         use_safetensors=True,
-        torch_dtype=request.dtype_of(folder.stored(variant)),
+        torch_dtype=request.dtype_of(denoiser[0].stored if denoiser else "F32"),
         local_files_only=True,
         **_unchecked(kind),
     )
+    for part, each in headers.items():
+        check_complete(path / part, each, getattr(pipeline, part))
     return _predicting(pipeline, request.prediction_type)
 
 

@@ -6,10 +6,12 @@ A component's weights may lie there several times: as plain files, as those of a
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from cones.errors import InputError
 from cones.modelfiles import Header
@@ -80,21 +82,51 @@ class ModelFolder:
             )
         return common[0]
 
-    def stored(self, variant: str | None) -> str:
-        """Reads the header of every file that will be read.
-
-        Returns:
-            The type of the denoiser's weights, in safetensors' words.
+    def headers(self, variant: str | None) -> dict[str, list[Header]]:
+        """The header of every file that will be read, by component.
 
         Raises:
-            InputError: a file is damaged or a pointer of Git LFS.
+            InputError: a file is damaged, a pointer of Git LFS, or quantised.
         """
-        stored = "F32"
+        found = {}
         for part, files in self.files.items():
-            headers = [Header.of(path) for path in files.get(variant) or files.get(None, [])]
-            if part in ("unet", "transformer") and headers:
-                stored = headers[0].stored
-        return stored
+            paths = files.get(variant) or files.get(None, [])
+            found[part] = [Header.of(path) for path in paths]
+            if any(header.stored in ("U8", "I8") for header in found[part]):
+                raise InputError(
+                    f"{self.path / part}: its weights are quantised; expected them as float16, "
+                    "bfloat16 or float32"
+                )
+        return found
+
+
+def check_complete(place: Path, headers: Sequence[Header], module: nn.Module) -> None:
+    """Refuses a component some of whose weights are in no file: they would be random.
+
+    Args:
+        place: of the component.
+        headers: of its files; names there may have more or fewer prefixes than in the module.
+        module: as it was opened.
+
+    Raises:
+        InputError: a weight is in no file.
+    """
+    names = {name for header in headers for name in header.shapes}
+    endings = {ending for name in names for ending in _endings(name)}
+    tied: dict[int, list[str]] = {}
+    for name, weight in module.named_parameters(remove_duplicate=False):
+        tied.setdefault(id(weight), []).append(name)
+    for same in tied.values():
+        if not any(name in endings or not names.isdisjoint(_endings(name)) for name in same):
+            raise InputError(
+                f"{place}: lacks the weight {same[0]}; download or copy the model again, whole"
+            )
+
+
+def _endings(name: str) -> list[str]:
+    """The name, and what is left of it without its first parts."""
+    parts = name.split(".")
+    return [".".join(parts[k:]) for k in range(len(parts))]
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

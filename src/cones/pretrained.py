@@ -57,6 +57,7 @@ def load_backbone(
         InputError: there is no such model, it is of a kind that is not served, or what is asked of
             it cannot be.
     """
+    request = None
     if isinstance(model, DiffusionPipeline):
         pipeline, name = model, model_name(model)
         _check_as_asked(name, pipeline, device, dtype, prediction_type, revision or variant)
@@ -65,10 +66,12 @@ def load_backbone(
         request = Request(
             device_of(device), dtype, amp, revision, variant, prediction_type, local_files_only
         )
-        pipeline = open_pipeline(name, request).to(request.device)
+        pipeline = open_pipeline(name, request)
+    backbone = _checked(pipeline, name, amp, scheduler)
+    if request is not None:
+        pipeline.to(request.device)
         if request.device.type == "cuda":
             _channels_last(pipeline)
-    backbone = _checked(pipeline, name, amp, scheduler)
     if gradient_checkpointing:
         _checkpoint(name, backbone.denoiser)
     _check_autocast(backbone.dtype, amp)

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object in place of a table")
     parser.add_argument("--sheet", type=Path, help="also draw every class in every place there")
     args = parser.parse_args()
-    backbone = load_backbone(args.model)
+    backbone = load_backbone(args.model, dtype=torch.float32)
     if args.sheet:
         contact_sheet(backbone, args.steps, args.guidance).save(args.sheet)
     checks = gate(backbone, train_judge(), args.num, args.steps, args.guidance)
