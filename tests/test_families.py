@@ -236,6 +236,17 @@ def test_the_autoencoder_of_sdxl_does_not_overflow_in_float16() -> None:
     assert model.pipeline.vae.dtype == torch.float16
 
 
+def test_latents_are_normalised_as_sdxl_unnormalises_them() -> None:
+    pipeline = tiny_sdxl_pipeline()
+    plain, _ = load_backbone(pipeline).encode_images(ROBOT.images)
+    mean, deviation = [0.1, -0.2, 0.3, 0.0], [2.0, 1.0, 0.5, 4.0]
+    pipeline.vae.register_to_config(latents_mean=mean, latents_std=deviation)
+    found, _ = load_backbone(pipeline).encode_images(ROBOT.images)
+    scale = pipeline.vae.config.scaling_factor
+    means, deviations = (torch.tensor(each).view(1, 4, 1, 1) for each in (mean, deviation))
+    torch.testing.assert_close(found * deviations / scale + means, plain / scale)
+
+
 @pytest.mark.parametrize("family", FLOW)
 def test_latents_are_shifted_as_the_pipeline_unshifts_them(family: str) -> None:
     model = backbone(family)

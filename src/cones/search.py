@@ -122,14 +122,16 @@ def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
     Returns:
         M_sum / K, float32 `[N]`.
     """
-    stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
-    # The factors' logarithms, in float64: in float32 a factor 1 - 2e-5 * s is 1.
-    walked = torch.zeros_like(objective.theta, dtype=torch.float64)
+    theta = objective.theta
+    stats = GradientStats.zeros(len(theta), theta.device)
+    # The factors' logarithms, in float64, which MPS lacks: in float32 a factor 1 - 2e-5 * s is 1.
+    home = torch.device("cpu") if theta.device.type == "mps" else theta.device
+    walked = torch.zeros(len(theta), dtype=torch.float64, device=home)
     for step in steps.over(walked=walked, **stats.state_dict()):
-        factor = walked.exp().float()
-        score = steps.score(objective.theta * factor, step) * factor  # theta is the walked theta
+        factor = walked.exp().float().to(theta.device)
+        score = steps.score(theta * factor, step) * factor  # theta is the walked theta
         stats.update(score)
-        walked += torch.log1p(-rho * score.double())
+        walked += torch.log1p(-rho * score.to(home).double())
     return stats.mean
 
 
