@@ -18,7 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from cones.colours import to_srgb
 from cones.errors import InputError
 from cones.files import shown
-from cones.png import PNG, png_parts
+from cones.png import png_parts
+from cones.pngtext import SIGNATURE
 
 FORMATS_IN_WORDS = "JPEG, PNG, WebP or BMP image"
 RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"}
@@ -56,7 +57,7 @@ class NotAnImage(InputError):
 
 def kind_of(head: bytes) -> str | None:
     """What a file is by its first bytes: the name of a format of Pillow's, or None."""
-    if head.startswith(PNG):
+    if head.startswith(SIGNATURE):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"

@@ -11,33 +11,31 @@ from contextlib import suppress
 from typing import Any
 
 from cones.colours import MAX_PROFILE
+from cones.pngtext import KINDS, SIGNATURE, text_of
 
-PNG = b"\x89PNG\r\n\x1a\n"
-MAX_TEXT = 2**20  # bytes of a text that tells how the picture is turned
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts that tell it
 
 
 def png_parts(data: bytes) -> tuple[bytes, dict[str, Any]]:
     """A PNG file of what its pixels need, and what else it tells, in Pillow's words for it."""
-    kept, told = [PNG], {}
+    kept, told = [SIGNATURE], {}
     for kind, chunk in _chunks(data):
-        if kind in _PIXELS:
-            kept.append(chunk)
-            continue
         body = chunk[8:-4]
-        if kind in _TEXTS:
-            kind = body[: body.find(b"\0")]
         name, read = _TOLD.get(kind, ("", None))
-        if read is not None and name not in told:
-            with suppress(ValueError, IndexError, struct.error):  # a damaged one tells nothing
+        with suppress(ValueError, IndexError, struct.error, zlib.error):  # then it tells nothing
+            if kind in _PIXELS:
+                kept.append(chunk)
+            elif read is not None and name not in told:
                 told[name] = read(body)
+            elif kind in KINDS and body.startswith(_ORIENTATION) and (said := text_of(kind, body)):
+                told.setdefault(*said)
     return b"".join(kept), told
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The name of each chunk of a PNG file, and the whole chunk."""
-    at = len(PNG)
+    at = len(SIGNATURE)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
         yield data[at + 4 : at + 8], data[at:end]
@@ -46,29 +44,12 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _profile(body: bytes) -> bytes:
     """An ICC profile; empty where it is damaged or too large."""
-    return _inflated(body[body.index(b"\0") + 2 :], MAX_PROFILE)
-
-
-def _raw_exif(body: bytes) -> str:
-    """Exif as ImageMagick writes it, in hexadecimal digits."""
-    _, text = body.split(b"\0", 1)
-    return (text if text[:1] == b"\n" else _inflated(text[1:], MAX_TEXT)).decode("latin-1")
-
-
-def _xmp(body: bytes) -> bytes:
-    _, rest = body.split(b"\0", 1)
-    text = rest[2:].split(b"\0", 2)[2]
-    return _inflated(text, MAX_TEXT) if rest[0] else text
-
-
-def _inflated(data: bytes, limit: int) -> bytes:
-    """What was compressed; nothing where that is damaged or larger than a limit."""
     stream = zlib.decompressobj()
     try:
-        result = stream.decompress(data, limit)
+        profile = stream.decompress(body.partition(b"\0")[2][1:], MAX_PROFILE)
     except zlib.error:
         return b""
-    return result if stream.eof else b""
+    return profile if stream.eof else b""
 
 
 _TOLD: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
@@ -79,6 +60,4 @@ _TOLD: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
     b"cICP": ("cicp", tuple),
     b"eXIf": ("exif", lambda body: b"Exif\0\0" + body),
     b"acTL": ("frames", lambda body: int.from_bytes(body[:4])),
-    b"XML:com.adobe.xmp": ("xmp", _xmp),
-    b"Raw profile type exif": ("Raw profile type exif", _raw_exif),
 }

@@ -13,7 +13,7 @@ MAX_TEXT = 2**20  # bytes; longer ones are other programs'
 MAX_CHUNKS = 2**16
 
 _HEAD = struct.Struct(">I4s")
-_KINDS = (b"tEXt", b"zTXt", b"iTXt")
+KINDS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def read_png_texts(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -35,7 +35,7 @@ def read_png_texts(path: str | os.PathLike[str]) -> dict[str, str]:
 def _texts(file: BinaryIO) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind, data in _chunks(file):
-        if (said := _text(kind, data)) and found.setdefault(*said) != said[1]:
+        if (said := text_of(kind, data)) and found.setdefault(*said) != said[1]:
             raise ValueError("two texts of one key")
     return found
 
@@ -51,7 +51,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         size, kind = _HEAD.unpack(head)
         if kind == b"IEND":
             return
-        if kind in _KINDS and size <= MAX_TEXT:
+        if kind in KINDS and size <= MAX_TEXT:
             data, check = file.read(size), file.read(4)
             if check != struct.pack(">I", zlib.crc32(kind + data)):
                 raise ValueError("damaged")
@@ -61,8 +61,16 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     raise ValueError("too many chunks")
 
 
-def _text(kind: bytes, data: bytes) -> tuple[str, str] | None:
-    """Key and text of a chunk; None where the text is too long."""
+def text_of(kind: bytes, data: bytes) -> tuple[str, str] | None:
+    """Key and text of a chunk; None where the text is too long.
+
+    Args:
+        kind: one of `KINDS`.
+        data: what is in the chunk.
+
+    Raises:
+        ValueError: it is damaged; or `zlib.error`.
+    """
     key, _, rest = data.partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if kind == b"zTXt":
