@@ -129,6 +129,18 @@ def test_masked_tokens_get_no_attention() -> None:
 
 
 @torch.no_grad()
+def test_recordings_are_left_in_any_order() -> None:
+    network = tiny_unet()
+    first, second = recording(network, 2), recording(network, 2)
+    early, late = first.__enter__(), second.__enter__()
+    first.__exit__(None, None, None)
+    network(*inputs())
+    second.__exit__(None, None, None)
+    network(*inputs())
+    assert early.sides == () and late.sides == (16, 8)
+
+
+@torch.no_grad()
 def test_recording_changes_nothing() -> None:
     network, given = tiny_unet(), inputs()
     processors = {name: layer.processor for name, layer in layers_of(network).items()}

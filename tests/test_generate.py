@@ -1,6 +1,7 @@
 """Drawing is by seed and by nothing else, is put down in full, and leaves the model as it was."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import tiny_pipeline
 
 from cones.backbone import Backbone
-from cones.errors import BaseModelError, ConesError, InputError
+from cones.errors import BaseModelError, BusyError, ConesError, InputError
+from cones.find import FindConfig, find
 from cones.generate import generate
 from cones.layers import fingerprint, projections, shapes
 from cones.neuronfile import file_hash
@@ -19,6 +22,7 @@ from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.pictures import Picture, contact_sheet, read_provenance, save_pictures
 from cones.pretrained import load_backbone
 from cones.shutting import shut
+from cones.subject import Subject
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
 NAME = "UNet2DConditionModel"  # of a pipeline that was not loaded from anywhere
@@ -90,6 +94,118 @@ def test_neurons_are_shut_while_it_draws(backbone: Backbone, robot: ConceptNeuro
     assert difference(inside, around) == 0
     assert difference(inside, draw(backbone, "a sks robot")[0]) > 0
     assert inside.provenance["weights"] == around.provenance["weights"]
+
+
+def drawn_in_threads(backbone: Backbone, threads: int, pictures: int) -> None:
+    """Threads that draw with neurons of their own draw what each of them draws alone."""
+    sizes = shapes(projections(backbone))
+    sets = [
+        ConceptNeurons(
+            sizes,
+            {layer: np.arange(seed, rows * columns, 2) for layer, (rows, columns) in sizes.items()},
+            subjects=(ROBOT,),
+            strength=0.5 + seed / 8,
+        )
+        for seed in range(threads)
+    ]
+    before = {name: value.clone() for name, value in backbone.denoiser.state_dict().items()}
+
+    def pictures_of(number: int) -> list[tuple[bytes, dict[str, str]]]:
+        found = []
+        for seed in range(pictures):
+            neurons = sets[number] if seed % 5 else None
+            (picture,) = draw(backbone, "a sks robot", [seed], neurons=neurons)
+            found.append((picture.image.tobytes(), dict(picture.provenance)))
+        return found
+
+    alone = [pictures_of(number) for number in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        together = list(pool.map(pictures_of, range(threads)))
+    assert together == alone
+    assert len({image for each in alone for image, _ in each}) > threads
+    after = backbone.denoiser.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_threads_draw_what_each_draws_alone(backbone: Backbone) -> None:
+    drawn_in_threads(backbone, threads=3, pictures=4)
+
+
+@pytest.mark.slow
+def test_eight_threads_draw_fifty_pictures_each(backbone: Backbone) -> None:
+    drawn_in_threads(backbone, threads=8, pictures=50)
+
+
+def test_drawing_waits_for_its_turn_or_is_refused(
+    backbone: Backbone, robot: ConceptNeurons
+) -> None:
+    with ThreadPoolExecutor(1) as pool, shut(backbone, robot):
+        refused = pool.submit(lambda: draw(backbone, "a mug", wait=0))
+        with pytest.raises(BusyError, match="the model is in use by another thread or task"):
+            refused.result()
+        waiting = pool.submit(lambda: draw(backbone, "a mug")[0])
+        inside = draw(backbone, "a mug")[0]
+    plain = draw(backbone, "a mug")[0]
+    assert difference(waiting.result(), plain) == 0 < difference(inside, plain)
+
+
+def test_a_search_and_a_drawing_of_another_thread_do_not_meet(
+    backbone: Backbone, robot: ConceptNeurons
+) -> None:
+    images = tuple(Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    quick = FindConfig(steps=4, batch=2, prior_batch=1, prior_images=1, density=0.05)
+
+    def search() -> ConceptNeurons:
+        return find(backbone, Subject(images, "robot"), quick, {"robot": images})
+
+    def pictures() -> list[bytes]:
+        return [
+            draw(backbone, "a sks robot", [seed], neurons=robot, steps=1)[0].image.tobytes()
+            for seed in range(8)
+        ]
+
+    alone = search(), pictures()
+    with ThreadPoolExecutor(2) as pool:
+        found, drawn = pool.submit(search), pool.submit(pictures)
+        assert (found.result(), drawn.result()) == alone
+
+
+def test_neurons_may_be_given_by_their_file(
+    backbone: Backbone, robot: ConceptNeurons, tmp_path: Path
+) -> None:
+    robot.save(path := tmp_path / "robot.cones.safetensors")
+    wanted = draw(backbone, "a sks robot", neurons=robot)[0]
+    for given in (path, str(path), [path]):
+        assert difference(draw(backbone, "a sks robot", neurons=given)[0], wanted) == 0
+
+
+def test_a_model_made_in_inference_mode_draws_and_is_not_searched() -> None:
+    with torch.inference_mode():
+        backbone = load_backbone(tiny_pipeline())
+    sizes = shapes(projections(backbone))
+    neurons = ConceptNeurons(sizes, {layer: np.arange(9) for layer in sizes}, subjects=(ROBOT,))
+    ordinary = load_backbone(tiny_pipeline())
+    assert difference(
+        draw(backbone, "a sks robot", neurons=neurons)[0],
+        draw(ordinary, "a sks robot", neurons=neurons)[0],
+    ) == 0  # fmt: skip
+    subject = Subject((Image.new("RGB", (16, 16)),), "robot")
+    with pytest.raises(InputError, match=r"was loaded in torch.inference_mode, .*load it outside"):
+        find(backbone, subject)
+    with torch.no_grad(), pytest.raises(InputError, match=r"^gradients are turned off here"):
+        find(ordinary, subject)
+
+
+@pytest.mark.parametrize("wrong", ["toybox", None, tiny_pipeline])
+def test_what_is_no_backbone_is_refused(wrong: Any) -> None:
+    said = r"^backbone: expected a Backbone, found .*; open it with cones.load_backbone"
+    for use in (
+        lambda: generate(wrong, "a mug"),
+        lambda: find(wrong, Subject((Image.new("RGB", (16, 16)),), "robot")),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            use()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) <= 300
 
 
 def test_provenance_says_all(backbone: Backbone, robot: ConceptNeurons, tmp_path: object) -> None:

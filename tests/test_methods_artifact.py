@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,20 @@ def test_artifacts_and_shutting_nest(backbone: Backbone, artifact: TunedWeights)
             assert bool((weight == 1).all())
         assert same(inside, everything(backbone))
     assert same(before, everything(backbone))
+
+
+def test_artifacts_and_shutting_are_left_in_any_order(
+    backbone: Backbone, artifact: TunedWeights
+) -> None:
+    neurons = random_neurons(backbone, ROBOT, 0.3, seed=0)
+    before = everything(backbone)
+    for order in permutations(range(3)):
+        blocks = [artifact.applied(backbone), shut(backbone, neurons), artifact.applied(backbone)]
+        for block in blocks:
+            block.__enter__()
+        for number in order:
+            blocks[number].__exit__(None, None, None)
+        assert same(before, everything(backbone))
 
 
 def test_values_are_float16_from_the_start() -> None:

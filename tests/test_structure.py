@@ -29,6 +29,8 @@ ORDER = [
     "filekinds",
     "finite",
     "layers",
+    "changes",
+    "blocks",
     "codec",
     "quaternary",
     "arrays",

@@ -1,7 +1,7 @@
 """Where in the picture each word of a prompt is looked at: maps of the cross-attention."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isqrt
@@ -9,19 +9,18 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.checks import MAX_SEED, check_count, check_some
 from cones.errors import InputError
 from cones.finite import require_finite
 from cones.generate import generate
 from cones.layers import denoiser, projections
-from cones.neurons import ConceptNeurons
 from cones.photos import rgb_images, square
 from cones.shutting import shut
-
-Neurons = ConceptNeurons | Sequence[ConceptNeurons]
+from cones.union import Neurons
 
 TIMESTEPS = (200, 400, 600)  # of noised photographs: from nearly clean to nearly gone
 _BATCH = 16
@@ -88,9 +87,9 @@ class Recorder:
 def recording(model: object, pictures: int) -> Iterator[Recorder]:
     """Records the cross-attention of all that a model computes while the block runs.
 
-    The layers still compute by their own processors, so their output stays bit for bit the same;
-    the probabilities are computed beside it, from the weights of the moment. The processors are
-    put back when the block ends, by an exception too.
+    The layers compute as ever, so their output stays bit for bit the same; the probabilities are
+    computed beside them, from the weights of the moment. Like every block it has the model alone,
+    and it may be left in any order with others.
 
     Args:
         model: a denoiser, a diffusers pipeline or a backbone.
@@ -101,42 +100,39 @@ def recording(model: object, pictures: int) -> Iterator[Recorder]:
         InputError: the model has no cross-attention.
     """
     recorder = Recorder(pictures)
-    former = {attention: attention.processor for attention in _cross_attentions(model)}
-    try:
-        for attention, processor in former.items():
-            attention.set_processor(_Recording(processor, recorder))
-        yield recorder
-    finally:
-        for attention, processor in former.items():
-            attention.set_processor(processor)
 
+    def record(
+        attention: nn.Module, positional: tuple[Tensor, ...], named: Mapping[str, Tensor]
+    ) -> None:
+        recorder.add(_probabilities(attention, pictures, *positional, **named))
 
-class _Recording:
-    """An attention processor: another one, and a recorder beside it."""
-
-    def __init__(self, processor: Any, recorder: Recorder) -> None:
-        self.processor, self.recorder = processor, recorder
-
-    def __call__(
-        self,
-        attention: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-    ) -> Tensor:
-        last = slice(-self.recorder.pictures, None)
-        mask = None if attention_mask is None else attention_mask[last]
-        seen = _probabilities(attention, hidden_states[last], encoder_hidden_states[last], mask)
-        self.recorder.add(seen)
-        output: Tensor = self.processor(
-            attention, hidden_states, encoder_hidden_states, attention_mask
-        )
-        return output
+    with Block(model):
+        hooks = [
+            attention.register_forward_pre_hook(record, with_kwargs=True)
+            for attention in _cross_attentions(model)
+        ]
+        try:
+            yield recorder
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 @torch.no_grad()
-def _probabilities(attention: Any, hidden: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q K^T / sqrt(d)), `[n, heads, positions, tokens]`."""
+def _probabilities(
+    attention: Any,
+    pictures: int,
+    hidden_states: Tensor,
+    encoder_hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    **_: Any,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) of the last pictures, `[pictures, heads, positions, tokens]`.
+
+    The arguments are those of the attention layer.
+    """
+    hidden, states = hidden_states[-pictures:], encoder_hidden_states[-pictures:]
+    mask = None if attention_mask is None else attention_mask[-pictures:]
     if attention.norm_cross:
         states = attention.norm_encoder_hidden_states(states)
     query = attention.head_to_batch_dim(attention.to_q(hidden))
@@ -180,7 +176,7 @@ def attention_maps(
     backbone: Backbone,
     prompt: str,
     seed: int = 0,
-    neurons: Neurons | None = None,
+    neurons: Neurons | Iterable[Neurons] | None = None,
     strength: float | None = None,
     steps: int = 20,
     guidance: float = 5.0,
@@ -223,7 +219,7 @@ def photo_maps(
     backbone: Backbone,
     images: Sequence[Image.Image],
     prompt: str,
-    neurons: Neurons | None = None,
+    neurons: Neurons | Iterable[Neurons] | None = None,
     strength: float | None = None,
     timesteps: Sequence[int] = TIMESTEPS,
     seed: int = 0,

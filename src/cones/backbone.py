@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedTokenizerBase
 
+from cones.blocks import Block
 from cones.checks import check_count, check_some
 from cones.errors import InputError
 from cones.families import Conditioning, Family, family_of
@@ -35,6 +36,24 @@ from cones.text import printable
 MAX_SIDE = 8192  # of a picture, in pixels
 
 Value = TypeVar("Value")
+Given = ParamSpec("Given")
+
+
+def alone(
+    method: "Callable[Concatenate[Backbone, Given], Value]",
+) -> "Callable[Concatenate[Backbone, Given], Value]":
+    """A method of a backbone that no other thread or task is to meet.
+
+    Its weights may be others for a while, and its tokenizers keep how they are to pad and to cut.
+    """
+
+    @wraps(method)
+    def in_a_block(self: "Backbone", /, *arguments: Given.args, **named: Given.kwargs) -> Value:
+        with Block(self):
+            return method(self, *arguments, **named)
+
+    return in_a_block
+
 
 _IN_FLOAT32 = "load the model in float32"
 
@@ -54,6 +73,9 @@ class _Around(nn.Module):
 @dataclass(frozen=True)
 class Backbone:
     """A frozen text-to-image model: epsilon_theta of the paper with its encoders and its schedule.
+
+    All that computes with it does so in a block (`cones.blocks`): no neurons of other threads or
+    tasks are shut meanwhile.
 
     Attributes:
         pipeline: the diffusers pipeline, of one of `cones.families`.
@@ -134,6 +156,7 @@ class Backbone:
             "versions": json.dumps({name: version(name) for name in packages}, sort_keys=True),
         }
 
+    @alone
     @torch.no_grad()
     def encode_images(
         self, images: Sequence[Image.Image], batch: int = 16
@@ -166,6 +189,7 @@ class Backbone:
         )
         return (torch.cat(means) - centre) * scale, torch.cat(deviations) * scale
 
+    @alone
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """What the denoiser is told of each prompt, padded as the pipeline does."""
@@ -184,6 +208,7 @@ class Backbone:
         """What the denoiser should say: the noise, the velocity, or the flow's direction."""
         return self.family.target(latents, noise, timesteps)
 
+    @alone
     def predict(
         self,
         noisy: Tensor,
@@ -216,6 +241,7 @@ class Backbone:
             output = self.family.predict(run, *inputs)
         return output.float()
 
+    @alone
     def within(self, replaced: Mapping[str, Tensor], work: Callable[[], Value]) -> Value:
         """Does some work while the denoiser computes with other parameters; its own stay.
 
@@ -233,6 +259,7 @@ class Backbone:
         done: Value = functional_call(_Around(self.denoiser), named, (work,))
         return done
 
+    @alone
     def token_ids(self, text: str) -> list[int]:
         """The tokens of a text, without the tokenizer's start, end and padding.
 
@@ -241,6 +268,7 @@ class Backbone:
         """
         return token_ids(self.tokenizer, text)
 
+    @alone
     def check_token(self, token: str, class_noun: str) -> None:
         """Refuses a subject's token that cannot carry a subject.
 
@@ -253,6 +281,7 @@ class Backbone:
                 remedy = f"use a rare single token such as {rare}" if rare else "use a rarer one"
                 raise InputError(f"token {token!r}: {fault}; {remedy}")
 
+    @alone
     def check_prompt(self, prompt: str, needed: Sequence[str] = ()) -> str | None:
         """Whether a prompt fits the tokenizers.
 
@@ -287,6 +316,7 @@ class Backbone:
             "what follows has no effect"
         )
 
+    @alone
     def prompt_remarks(self, prompt: str) -> list[str]:
         """What a prompt says in vain: the markup of other programs, characters that are lost."""
         found = [
@@ -299,6 +329,7 @@ class Backbone:
         """Words that can be a subject's here and that hardly any caption uses, best first."""
         return self._rare[:count]
 
+    @alone
     def ordinary_warning(self, token: str) -> str | None:
         """What to say of a token that seems to be an ordinary word."""
         return ordinary_warning(self.tokenizer, token, self._rare)
@@ -309,10 +340,42 @@ class Backbone:
         return found and f"prompt {prompt!r}: {found}"
 
     @cached_property
+    @alone
     def _rare(self) -> list[str]:
         single = self.family.whole_tokens
         first, *others = (rare_tokens(each, single) for each in self.family.tokenizers)
         return [word for word in first if all(word in other for other in others)]
+
+
+def check_backbone(backbone: object) -> None:
+    """Refuses what is no backbone.
+
+    Raises:
+        InputError: it is something else, such as a pipeline or a name.
+    """
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f"backbone: expected a Backbone, found a {type(backbone).__name__}; open it with "
+            "cones.load_backbone, which takes a name, a folder or a pipeline"
+        )
+
+
+def check_differentiable(backbone: Backbone) -> None:
+    """Refuses to search or train where there can be no gradient.
+
+    Raises:
+        InputError: gradients are turned off, or the model was made while they were.
+    """
+    if not torch.is_grad_enabled():
+        raise InputError(
+            "gradients are turned off here (torch.no_grad, torch.inference_mode); search and train "
+            "outside of that block"
+        )
+    if any(parameter.is_inference() for parameter in backbone.denoiser.parameters()):
+        raise InputError(
+            f"{backbone.name}: was loaded in torch.inference_mode, so it has no gradients; load it "
+            "outside of that block"
+        )
 
 
 def _moments(encoded: Any) -> tuple[Tensor, Tensor]:

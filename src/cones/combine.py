@@ -2,9 +2,7 @@
 
 import logging
 import math
-import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,16 +10,17 @@ import torch
 
 from cones import loss
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.checks import MAX_SEED, check_count
-from cones.errors import BaseModelWarning, InputError
+from cones.errors import InputError
 from cones.finite import require_finite
-from cones.neurons import ConceptNeurons
+from cones.neurons import BaseInfo, ConceptNeurons
 from cones.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
 from cones.overlap import PairOverlap, pairwise, words
 from cones.search import OnStep
 from cones.shutting import matching_weights, shut
 from cones.subject import Batch, Examples, Subject, crowd
-from cones.union import Neurons, all_subjects, neuron_sets, repeated, union, weakened
+from cones.union import Neurons, all_subjects, different, neuron_sets, repeated, union, weakened
 
 log = logging.getLogger("cones")
 
@@ -147,27 +146,28 @@ def interference(
         BaseModelWarning: they are of a model of this layout with other weights.
     """
     seed = check_count("seed", seed, 0, MAX_SEED)
-    sets = neuron_sets(sets)
-    tokens = [each.token for each in all_subjects(sets)]
+    known = different(neuron_sets(sets))
+    tokens = [each.token for each in all_subjects(known)]
     for subject in subjects:
         if subject.token not in tokens:
-            known = ", ".join(tokens)
             raise InputError(
-                f"token {subject.token!r}: no neurons are of it; expected one of {known}"
+                f"token {subject.token!r}: no neurons are of it; expected one of "
+                f"{', '.join(tokens)}"
             )
     if not subjects:
-        return Interference(tuple(pairwise(sets)))
+        return Interference(tuple(pairwise(known)))
     if backbone is None:
         raise InputError("backbone: photographs need a model to measure with; give one")
     check_subjects(backbone, subjects)
-    for each in sets:
+    for each in known:
         matching_weights(backbone, each)
+    known = [replace(each, base=BaseInfo()) for each in known]  # no more warnings of their bases
     kept = []
     for number, subject in enumerate(subjects):
-        kept.append(_kept(backbone, sets, subject, seed))
+        kept.append(_kept(backbone, known, subject, seed))
         if on_step is not None:
             on_step("measure", number + 1, len(subjects), {})
-    return Interference(tuple(pairwise(sets)), tuple(kept))
+    return Interference(tuple(pairwise(known)), tuple(kept))
 
 
 def _kept(backbone: Backbone, sets: Sequence[ConceptNeurons], subject: Subject, seed: int) -> Kept:
@@ -200,13 +200,11 @@ def _errors(
     backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNeurons]
 ) -> torch.Tensor:
     """The squared error of each sample with some sets shut, finite, float32 `[n]`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BaseModelWarning)  # `interference` has warned already
-        with shut(backbone, sets) if sets else nullcontext():
-            errors = [
-                loss.squared_error(loss.predict(backbone, batch), loss.target(backbone, batch))
-                for batch in batches
-            ]
+    with shut(backbone, sets) if sets else Block(backbone):
+        errors = [
+            loss.squared_error(loss.predict(backbone, batch), loss.target(backbone, batch))
+            for batch in batches
+        ]
     found = torch.cat(errors)
     require_finite(backbone.pipeline, "the held-out losses", found, "load the model in float32")
     return found

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cones import search
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_backbone
+from cones.blocks import Block
 from cones.checkpoint import Checkpoint
 from cones.checks import check_choice, check_density, check_descent, check_number
 from cones.errors import InputError
@@ -27,6 +28,7 @@ from cones.search import OnStep, Steps
 from cones.selection import by_layer, laid, neuron_count, top
 from cones.shutting import base_fingerprint, matching_weights
 from cones.subject import Subject, crowd
+from cones.union import Neurons, union
 
 log = logging.getLogger("cones")
 
@@ -99,7 +101,7 @@ def find(
     config: FindConfig = FindConfig(),
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
-    start: ConceptNeurons | None = None,
+    start: Neurons | Iterable[Neurons] | None = None,
     checkpoint: Checkpoint | None = None,
     processes: Processes = ALONE,
 ) -> ConceptNeurons:
@@ -129,10 +131,11 @@ def find(
         BaseModelError: `start` is of another model.
         ConesError: too many batches gave NaN or infinity, or another process has ended.
     """
+    check_backbone(backbone)
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_density(config.most, max(1, len(subjects)))
     if start is not None:
-        start = _start(backbone, start, config)
+        start = _start(backbone, union(start), config)
     objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
     if remark := crowd(len(subjects)):
         log.warning(remark)
@@ -165,7 +168,8 @@ def _start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) -> Con
             f"start: only mask-in-loop begins with neurons, found {config.algorithm}; leave one out"
         )
     matching_weights(backbone, start)
-    sought = shapes(projections(backbone, config.layers))
+    with Block(backbone):
+        sought = shapes(projections(backbone, config.layers))
     for layer, indices in start.indices.items():
         if len(indices) and layer not in sought:
             raise InputError(

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_backbone
+from cones.blocks import Block
 from cones.checks import MAX_BATCH, check_count, check_number, check_seeds, check_some
 from cones.errors import InputError
 from cones.families.solvers import SAMPLERS
@@ -83,6 +85,7 @@ def generate(
     height: int | None = None,
     width: int | None = None,
     on_picture: Callable[[Picture], None] | None = None,
+    wait: float = math.inf,
 ) -> list[Picture]:
     """Draws every prompt with every seed, by the backbone's scheduler.
 
@@ -109,6 +112,7 @@ def generate(
         height: of the pictures in pixels; None for the model's own.
         width: the same.
         on_picture: called with each picture when it is done.
+        wait: seconds to wait while another thread or task uses the model; 0 refuses at once.
 
     Returns:
         The first prompt with each seed, then the second, ...
@@ -118,8 +122,10 @@ def generate(
             subjects, a prompt so long that the token of a subject is cut off, or a model with
             weights that are NaN or infinite.
         BaseModelError: the neurons or the artifact are of a model of another layout.
+        BusyError: the model is in use, and waiting was not wanted or would never end.
         ConesError: the pictures became NaN or infinite.
     """
+    check_backbone(backbone)
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
     seeds = check_seeds(seeds)
     sets = [] if neurons is None else neuron_sets(neurons)
@@ -131,7 +137,6 @@ def generate(
         raise InputError("strength: is of neurons, but none are given; name them or leave it out")
     parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
     subjects = all_subjects(parts)
-    check_distinct_tokens(subjects, backbone.family.tokenizers)
     if strength is not None:
         strength = check_strength(strength)
     elif sets:
@@ -140,34 +145,36 @@ def generate(
             log.warning(remark)
     if remark := repeated(sets):
         log.warning(remark)
-    for remark in _remarks(backbone, prompts, negative_prompt, subjects):
-        log.warning(remark)
-    pipeline = _with_solver(backbone)
-    model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
     pictures: list[Picture] = []
-    with (
-        artifact.applied(backbone) if artifact else nullcontext(),
-        nullcontext() if neurons is None else shut(backbone, sets, strength),
-    ):
-        settings = {
-            "negative_prompt": _kept(negative_prompt) if backbone.family.negates else "",
-            "steps": str(steps),
-            "guidance": str(guidance),
-            "height": str(height),
-            "width": str(width),
-            "scheduler": type(pipeline.scheduler).__name__,
-            "dtype": str(backbone.dtype).removeprefix("torch."),
-            **model,
-            "weights": fingerprint(projections(backbone)),
-            **_neurons_settings(sets, strength, artifact),
-            MARK: version("cones-diffusion"),
-        }
-        wanted = list(product(prompts, seeds))
-        for start in range(0, len(wanted), batch):
-            for picture in _draw(backbone, pipeline, wanted[start : start + batch], settings):
-                pictures.append(picture)
-                if on_picture is not None:
-                    on_picture(picture)
+    with Block(backbone, wait=wait):
+        check_distinct_tokens(subjects, backbone.family.tokenizers)
+        for remark in _remarks(backbone, prompts, negative_prompt, subjects):
+            log.warning(remark)
+        pipeline = _with_solver(backbone)
+        model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
+        with (
+            artifact.applied(backbone) if artifact else nullcontext(),
+            nullcontext() if neurons is None else shut(backbone, sets, strength),
+        ):
+            settings = {
+                "negative_prompt": _kept(negative_prompt) if backbone.family.negates else "",
+                "steps": str(steps),
+                "guidance": str(guidance),
+                "height": str(height),
+                "width": str(width),
+                "scheduler": type(pipeline.scheduler).__name__,
+                "dtype": str(backbone.dtype).removeprefix("torch."),
+                **model,
+                "weights": fingerprint(projections(backbone)),
+                **_neurons_settings(sets, strength, artifact),
+                MARK: version("cones-diffusion"),
+            }
+            wanted = list(product(prompts, seeds))
+            for start in range(0, len(wanted), batch):
+                for picture in _draw(backbone, pipeline, wanted[start : start + batch], settings):
+                    pictures.append(picture)
+                    if on_picture is not None:
+                        on_picture(picture)
     return pictures
 
 

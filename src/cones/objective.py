@@ -1,6 +1,7 @@
 """The concept-implanting loss of one subject or of several, as a function of the weights alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -10,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cones import loss
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_backbone, check_differentiable
+from cones.blocks import Block
 from cones.errors import InputError
 from cones.layers import Layers, parameters, projections, shapes
 from cones.prior import all_class_images, prior_examples
@@ -84,9 +86,10 @@ class ImplantingLoss:
         self.backbone, self.subjects, self.priors, self.config = backbone, subjects, priors, config
         self.processes = processes
         self._asked: dict[int, tuple[Batch, Tensor]] = {}
-        weights = projections(backbone, config.layers)
-        self.shapes = shapes(weights)
-        self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
+        with Block(backbone):
+            weights = projections(backbone, config.layers)
+            self.shapes = shapes(weights)
+            self.theta = torch.cat([w.detach().float().flatten() for w in weights.values()])
 
     @classmethod
     def of(
@@ -114,6 +117,7 @@ class ImplantingLoss:
                 processes than samples.
         """
         check_subjects(backbone, subjects)
+        check_differentiable(backbone)
         if (samples := config.batch + config.prior_batch) < processes.world:
             raise InputError(
                 f"batch: a step of {samples} samples cannot be shared by {processes.world} "
@@ -220,21 +224,17 @@ class ImplantingLoss:
         def reader(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             return lambda _, inputs: read.update({layer: inputs[0]})
 
-        hooks = [
-            network.get_submodule(layer).register_forward_pre_hook(reader(layer))
-            for layer in self.shapes
-        ]
         sums: dict[str, Tensor] = {}
-        try:
+        with Block(self.backbone), ExitStack() as hooks:
+            for layer in self.shapes:
+                read_by = network.get_submodule(layer).register_forward_pre_hook(reader(layer))
+                hooks.callback(read_by.remove)
             for step in range(GRAM_BATCHES * len(self.subjects)):
                 self.errors(weights, self.sample(step))
                 first = {id(inputs): layer for layer, inputs in reversed(read.items())}
                 for layer in first.values():
                     flat = read[layer].float().flatten(0, -2)
                     sums[layer] = sums.get(layer, 0) + flat.T @ flat
-        finally:
-            for hook in hooks:
-                hook.remove()
         grams = dict(zip(sums, self.processes.summed(*sums.values()), strict=True))
         return {layer: grams[first[id(read[layer])]] for layer in self.shapes}
 
@@ -262,11 +262,19 @@ def check_subjects(backbone: Backbone, subjects: Sequence[Subject]) -> None:
     Raises:
         InputError: no subject, a token twice, or one that cannot carry a subject.
     """
+    check_backbone(backbone)
     if not subjects:
         raise InputError("subjects: expected at least one, found none")
+    for subject in subjects:
+        if not isinstance(subject, Subject):
+            raise InputError(
+                f"subjects: expected each as a Subject, found a {type(subject).__name__}; make one "
+                "with cones.Subject.from_folder"
+            )
     for subject in subjects:
         backbone.check_token(subject.token, subject.class_noun)
     said = " ".join(subject.token for subject in subjects).casefold()
     free = [word for word in backbone.rare_tokens(16) if word not in said]
     remedy = f"give each its own with --token{f', such as {free[0]}' if free else ''}"
-    check_distinct_tokens(subjects, backbone.family.tokenizers, remedy)
+    with Block(backbone):
+        check_distinct_tokens(subjects, backbone.family.tokenizers, remedy)

@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.devices import device_of, warn_if_slow
 from cones.errors import InputError
 from cones.families import check_served
@@ -96,7 +97,8 @@ def _checked(
     backbone.family.solver(scheduler)  # which refuses those that do not fit
     for module in parts.values():
         module.requires_grad_(False).eval()
-    projections(pipeline)  # which refuses weights that are not plain
+    with Block(pipeline):
+        projections(pipeline)  # which refuses weights that are not plain
     pipeline.set_progress_bar_config(disable=True)
     return backbone
 

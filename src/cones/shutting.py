@@ -1,73 +1,72 @@
 """Shutting concept neurons: the weights become theta * M for a while, and then what they were."""
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from cones.errors import BaseModelError, BaseModelWarning, InputError
-from cones.layers import denoiser, fingerprint, model_name, projections, shapes
+from cones.blocks import Block, unchanged
+from cones.changes import Change
+from cones.errors import BaseModelError, BaseModelWarning, InputError, warn
+from cones.layers import checksum, denoiser, fingerprint, model_name, projections, shapes
 from cones.neurons import ConceptNeurons, check_strength
 from cones.union import Neurons, neuron_sets, union
 
 Model = TypeVar("Model")
 
-# Hashing takes longer than shutting, and inside another shutting it would hash the wrong weights:
-# each denoiser is hashed once, before its first shutting. (Trained on later, it is not seen.)
-_fingerprints: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+# The fingerprint of each denoiser, with the checksum of the weights that it was computed from.
+_fingerprints: WeakKeyDictionary[nn.Module, tuple[bytes, str]] = WeakKeyDictionary()
 
 
-@contextmanager
 def shut(
     model: Model,
     neurons: Neurons | Iterable[Neurons],
     strength: float | None = None,
-) -> Iterator[Model]:
+    wait: float = math.inf,
+) -> Block[Model]:
     """Shuts concept neurons in a model while the block runs: theta * (1 - strength * (1 - M)).
 
+        with shut(pipeline, robot): ...             # or: async with shut(pipeline, robot): ...
+
     The weights are changed in place, at the neurons only, and restored bit for bit when the block
-    ends, by an exception too. Blocks may be nested, also with neurons in common; the inner one ends
-    first. Several subjects are best given together: nested, a neuron of both is shut twice, which
-    is once more at strength 1 but a flip back at 2.
+    ends, by an exception too. Blocks may overlap in any way, also with neurons in common, and be
+    left in any order: those still open then act as if the others had never been. While one is open
+    the model is its thread's or task's alone: others who enter one, or draw or search with the
+    model, wait until it is left. (A thread started inside a block is another, unless it is given
+    the context, as `asyncio.to_thread` does.)
+
+    Several subjects are best given together: nested, a neuron of both is shut twice, which is once
+    more at strength 1 but a flip back at 2.
 
     Args:
-        model: a denoiser (float16, bfloat16, float32), a diffusers pipeline or a backbone.
-        neurons: those of one file, or of several, which are united.
+        model: a denoiser (float16, bfloat16, float32), a diffusers pipeline or a backbone. A copy
+            of it is another model.
+        neurons: of one file or of several, which are united; as they are, or the files' paths.
         strength: in [0, 2]; 1 sets the weights to exactly 0, 2 to exactly their negatives. Tuned
             neurons go towards their values instead of 0. None: what the neurons recommend.
+        wait: seconds to wait while another thread or task uses the model; 0 refuses at once.
 
-    Yields:
-        The same `model`.
+    Returns:
+        The block, which gives the same `model`. It raises what follows, entered or left.
 
     Raises:
-        InputError: the strength is out of range, no neurons are given, or the model's weights are
-            not plain (`cones.layers.projections`).
+        InputError: the strength is out of range, no neurons are given, the model's weights are
+            not plain (`cones.layers.projections`), or others changed them inside the block.
         BaseModelError: the neurons are of a model of another layout.
+        BusyError: the model is in use, and waiting was not wanted or would never end: a plain
+            `with` cannot wait for another task of its own thread.
 
     Warns:
         BaseModelWarning: the neurons are of a model of this layout with other weights.
     """
     if not (sets := neuron_sets(neurons)):
         raise InputError("no neurons to shut; give at least one set")
-    neurons = union(sets)
-    strength = neurons.strength if strength is None else check_strength(strength)
-    weights = matching_weights(model, neurons)
-    plan = [
-        (weight, *_shut_values(weight, neurons, layer, strength))
-        for layer, weight in weights.items()
-        if len(neurons.indices[layer])
-    ]
-    try:
-        for weight, index, _, shut_values in plan:
-            _put(weight, index, shut_values)
-        yield model
-    finally:
-        for weight, index, original, _ in plan:
-            _put(weight, index, original)
+    united = union(sets)
+    strength = united.strength if strength is None else check_strength(strength)
+    return Block(model, lambda: _changes(model, united, strength), wait)
 
 
 def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Parameter]:
@@ -84,9 +83,10 @@ def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Par
     Warns:
         BaseModelWarning: they do not, but the fingerprint does.
     """
-    weights = projections(model)
-    if not neurons.shapes.keys() <= weights.keys():
-        weights = projections(model, "all")
+    with Block(model):
+        weights = projections(model)
+        if not neurons.shapes.keys() <= weights.keys():
+            weights = projections(model, "all")
     here, there, name = shapes(weights), neurons.shapes, model_name(model)
     for layer in sorted({*here, *there}):
         if here.get(layer) != there.get(layer):
@@ -95,14 +95,13 @@ def matching_weights(model: object, neurons: ConceptNeurons) -> dict[str, nn.Par
                 f"model ({neurons.base.name or 'unknown'}), found {here.get(layer, 'none')} in "
                 f"{name}; load that base model, or find the neurons in this one"
             )
-    found = base_fingerprint(model)
-    if neurons.base.fingerprint not in ("", found):
-        warnings.warn(
+    known = neurons.base.fingerprint
+    if known and (found := base_fingerprint(model)) != known:
+        warn(
             f"the neurons were found in {neurons.base.name or 'a model without a name'} "
-            f"({neurons.base.fingerprint[:8]}), this model is {name} ({found[:8]}), of the same "
+            f"({known[:8]}), this model is {name} ({found[:8]}), of the same "
             "layout but with other weights; find them again in this one if the subject is lost",
             BaseModelWarning,
-            stacklevel=4,
         )
     return weights
 
@@ -117,24 +116,33 @@ def base_fingerprint(model: object) -> str:
         InputError: the model's weights are not plain.
     """
     network = denoiser(model)
-    if network not in _fingerprints:
-        _fingerprints[network] = fingerprint(projections(network))
-    return _fingerprints[network]
+    with unchanged(network):
+        weights = projections(network)
+        known, now = _fingerprints.get(network), checksum(weights)
+        if known is None or known[0] != now:
+            known = _fingerprints[network] = now, fingerprint(weights)
+    return known[1]
+
+
+def _changes(model: object, neurons: ConceptNeurons, strength: float) -> list[Change]:
+    network = denoiser(model)
+    return [
+        Change(
+            network,
+            f"{layer}.weight",
+            _shut_values(neurons, layer, strength),
+            torch.tensor(neurons.indices[layer], device=weight.device),
+        )
+        for layer, weight in matching_weights(model, neurons).items()
+        if len(neurons.indices[layer])
+    ]
 
 
 def _shut_values(
-    weight: nn.Parameter, neurons: ConceptNeurons, layer: str, strength: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positions of one layer's neurons, their weights as they are, and shut; each [count]."""
-    index = torch.tensor(neurons.indices[layer], device=weight.device)
-    original = weight.data.view(-1)[index]
+    neurons: ConceptNeurons, layer: str, strength: float
+) -> Callable[[Tensor], Tensor]:
+    """What becomes of one layer's weights at the neurons, [count]."""
     if neurons.values is None:
-        return index, original, original * (1 - strength) + 0.0  # of -0.0 the latter makes 0.0
-    target = torch.tensor(neurons.values[layer]).to(original)
-    return index, original, torch.lerp(original, target, strength)
-
-
-def _put(weight: nn.Parameter, index: torch.Tensor, values: torch.Tensor) -> None:
-    """Overwrites entries where the weight is now: it may have moved since to another device."""
-    data = weight.data.view(-1)
-    data[index.to(data.device)] = values.to(data)
+        return lambda theta: theta * (1 - strength) + 0.0  # of -0.0 the latter makes 0.0
+    target = torch.tensor(neurons.values[layer])
+    return lambda theta: torch.lerp(theta, target.to(theta), strength)

@@ -6,7 +6,7 @@ quaternary, float16 and float32 store a value for each neuron.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cones import quaternary, search
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_backbone
+from cones.blocks import Block
 from cones.checks import check_choice, check_descent
 from cones.errors import ConesError, InputError
 from cones.layers import Layers, projections
@@ -26,6 +27,7 @@ from cones.search import Figures, OnStep, Steps
 from cones.selection import by_layer, laid, top
 from cones.shutting import matching_weights
 from cones.subject import Subject
+from cones.union import Neurons, union
 
 Precision = Literal["binary", "quaternary", "float16", "float32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -73,7 +75,7 @@ class _LossConfig(TuneConfig):
 
 def tune(
     backbone: Backbone,
-    neurons: ConceptNeurons,
+    neurons: Neurons | Iterable[Neurons],
     subjects: Subject | Sequence[Subject],
     config: TuneConfig = TuneConfig(),
     class_images: ClassImages | None = None,
@@ -87,7 +89,8 @@ def tune(
 
     Args:
         backbone: the base model.
-        neurons: of one subject or the union of several, shut or tuned before.
+        neurons: of one subject or of several, which are united, shut or tuned before; as they are
+            or by the path of their file.
         subjects: photographs of exactly the neurons' subjects, in any order.
         config: how to tune.
         class_images: images of a class for the prior, by its noun; the model draws the others.
@@ -103,6 +106,8 @@ def tune(
         BaseModelError: the neurons are of a model of another layout.
         ConesError: batches gave NaN or infinity.
     """
+    check_backbone(backbone)
+    neurons = union(neurons)
     objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
     return tune_on(objective, neurons, config, on_step)
 
@@ -118,7 +123,8 @@ def joint_loss(
     """The loss of all subjects of some neurons, in the neurons' order; see `tune`."""
     matching_weights(backbone, neurons)
     subjects = _matched(backbone, neurons, subjects)
-    text = neurons.shapes.keys() <= projections(backbone).keys()
+    with Block(backbone):
+        text = neurons.shapes.keys() <= projections(backbone).keys()
     settings = _LossConfig(**asdict(config), layers="text" if text else "all")
     return ImplantingLoss.of(backbone, subjects, settings, class_images, on_step)
 

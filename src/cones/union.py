@@ -10,7 +10,7 @@ one order refuses all orders refuse.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo, alike, distinct
 from cones.quaternary import Values
 
 Neurons: TypeAlias = ConceptNeurons | str | os.PathLike[str]
+
+
+Part = TypeVar("Part")
 
 
 class Named(Protocol):
@@ -97,11 +100,16 @@ def all_subjects(parts: Iterable[Named]) -> tuple[SubjectInfo, ...]:
     Raises:
         InputError: a token of two subjects, or one that two different searches have found.
     """
-    different: list[Named] = []
+    return distinct(subject for each in different(parts) for subject in each.subjects)
+
+
+def different(parts: Iterable[Part]) -> list[Part]:
+    """Each of several neurons or artifacts once."""
+    found: list[Part] = []
     for each in parts:
-        if each not in different:
-            different.append(each)
-    return distinct(subject for each in different for subject in each.subjects)
+        if each not in found:
+            found.append(each)
+    return found
 
 
 def common_strength(sets: Sequence[ConceptNeurons]) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.errors import ConesError
 from cones.evaluate.cells import Cell, Cells, modules_hash
 from cones.evaluate.contestants import CONTESTANTS, Fits, check_methods, provenance
@@ -205,8 +206,10 @@ def _protocol(protocol: Protocol, config: CompareConfig) -> dict[str, Any]:
 def _model(backbone: Backbone) -> dict[str, Any]:
     """What tells the base model from others, and this package's version."""
     pipeline = backbone.pipeline
+    with Block(backbone):
+        weights = modules_hash([backbone.denoiser, pipeline.vae, pipeline.text_encoder])
     return {
-        "weights": modules_hash([backbone.denoiser, pipeline.vae, pipeline.text_encoder]),
+        "weights": weights,
         "precision": backbone.provenance()["precision"],
         "cones": version("cones-diffusion"),
     }

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_backbone
+from cones.blocks import Block
 from cones.errors import InputError
 from cones.evaluate import metrics
 from cones.evaluate.ceiling import fresh_renders, read_subject
@@ -30,6 +31,7 @@ from cones.prompts import check_distinct_tokens
 from cones.search import OnStep
 from cones.shutting import shut
 from cones.toybox.world import SLOTS, Look
+from cones.union import Neurons, union
 
 log = logging.getLogger("cones")
 
@@ -75,7 +77,8 @@ class Trial:
         self.templates, self.seeds = tuple(prompts), tuple(seeds)
         if not self.seeds:
             raise InputError("seeds: expected at least one, found none")
-        check_distinct_tokens(subjects, backbone.family.tokenizers)
+        with Block(backbone):
+            check_distinct_tokens(subjects, backbone.family.tokenizers)
         nouns = [subject.class_noun for subject in subjects]
         phrase, plain = together(subject.phrase for subject in subjects), together(nouns)
         self.named = [filled(prompt, phrase, nouns) for prompt in prompts]
@@ -195,7 +198,7 @@ def _photographs(
 
 def evaluate(
     backbone: Backbone,
-    neurons: ConceptNeurons,
+    neurons: Neurons,
     images: Images,
     prompts: Sequence[str] = PROMPTS,
     seeds: Iterable[int] = SEEDS,
@@ -208,7 +211,8 @@ def evaluate(
 
     Args:
         backbone: the base model.
-        neurons: of exactly one subject, whose token and class noun fill the prompts.
+        neurons: of exactly one subject, whose token and class noun fill the prompts; as they are or
+            by the path of their file.
         images: the subject's photographs, or their folder. A folder whose `metadata.jsonl` tells a
             look of the toybox gives a ceiling too.
         prompts: templates, `{}` for the subject and `{other}` for a second thing.
@@ -222,6 +226,8 @@ def evaluate(
             features that cannot be opened.
         BaseModelError: the neurons are of a model of another layout.
     """
+    check_backbone(backbone)
+    neurons = union(neurons)
     if len(neurons.subjects) != 1:
         found = ", ".join(subject.token for subject in neurons.subjects) or "none"
         raise InputError(

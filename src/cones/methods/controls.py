@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cones import loss
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_differentiable
+from cones.blocks import Block
 from cones.checks import MAX_SEED, check_count, check_density
 from cones.generate import generate
 from cones.gradstats import GradientStats
@@ -113,7 +114,9 @@ def cns_neurons(
 
 def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers = "all") -> Tensor:
     """The mean |theta * dL/dtheta| of each weight, L the denoising loss; float32 `[N]`."""
-    leaves = leaves_of(projections(backbone, layers))
+    check_differentiable(backbone)
+    with Block(backbone):
+        leaves = leaves_of(projections(backbone, layers))
     stats = GradientStats.zeros(sum(leaf.numel() for leaf in leaves.values()), backbone.device)
     generator = torch.Generator().manual_seed(seed)
 
@@ -139,8 +142,9 @@ def _control(
     scores: Callable[[Tensor], Tensor],
     info: dict[str, str],
 ) -> ConceptNeurons:
-    weights = projections(model, layers)
-    theta = torch.cat([weight.detach().float().flatten() for weight in weights.values()])
+    with Block(model):
+        weights = projections(model, layers)
+        theta = torch.cat([weight.detach().float().flatten() for weight in weights.values()])
     chosen = top(scores(theta), neuron_count(density, len(theta)))
     return ConceptNeurons(
         shapes=shapes(weights),

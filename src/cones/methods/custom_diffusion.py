@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.errors import InputError
-from cones.layers import projections
+from cones.layers import parameters, projections
 from cones.methods.leaves import (
     Leaves,
     embedding_of,
@@ -51,14 +52,14 @@ def fit(
 ) -> TunedWeights:
     """Trains the projections and each subject's token; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_step, stops)
-    weights = projections(backbone)
-    leaves = Leaves(
-        embeddings={
-            subject.token: leaf(embedding_of(backbone, subject.token))
-            for subject in training.subjects
-        },
-        unet=leaves_of({f"{layer}.weight": weight for layer, weight in weights.items()}),
-    )
+    with Block(backbone):
+        leaves = Leaves(
+            embeddings={
+                subject.token: leaf(embedding_of(backbone, subject.token))
+                for subject in training.subjects
+            },
+            unet=leaves_of(parameters(projections(backbone))),
+        )
     return training.fit(METHOD, leaves)
 
 
@@ -89,13 +90,15 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
         with artifact.applied(backbone):  # which checks that it fits
             words.append(target_words(backbone, artifact.subjects))
     merged = {}
-    for layer, weight in projections(backbone).items():
+    with Block(backbone):
+        originals = {
+            layer: weight.detach().cpu().double() for layer, weight in projections(backbone).items()
+        }
+    for layer, weight in originals.items():
         name = f"unet.{layer}.weight"
         own = [artifact.weights[name].double() for artifact in artifacts]
         outputs = torch.cat([each @ W.T for each, W in zip(words, own, strict=True)])
-        merged[name] = constrained(
-            weight.detach().cpu().double(), torch.cat(words), outputs, moments
-        )
+        merged[name] = constrained(weight, torch.cat(words), outputs, moments)
     return TunedWeights(
         METHOD,
         tuple(subject for artifact in artifacts for subject in artifact.subjects),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.methods.leaves import Leaves, leaves_of
 from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
@@ -41,8 +42,9 @@ def fit(
     """Trains the denoiser on all subjects; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_step, stops)
     text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
-    leaves = Leaves(
-        unet=leaves_of(dict(backbone.denoiser.named_parameters())),
-        text_encoder=leaves_of(dict(text)),
-    )
+    with Block(backbone):
+        leaves = Leaves(
+            unet=leaves_of(dict(backbone.denoiser.named_parameters())),
+            text_encoder=leaves_of(dict(text)),
+        )
     return training.fit("dreambooth", leaves)

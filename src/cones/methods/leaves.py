@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.errors import InputError
 from cones.families import StableDiffusion
 
@@ -87,24 +89,33 @@ def text_states(
     encoder, replaced = backbone.pipeline.text_encoder, dict(text_parameters or {})
     own = encoder.get_input_embeddings().weight
     if embeddings:
-        name = next(name for name, each in encoder.named_parameters() if each is own)
+        name = embedding_name(encoder)
         table = replaced.get(name, own)
         ids = [backbone.token_ids(token)[0] for token in embeddings]
         rows = torch.stack([row.to(table) for row in embeddings.values()])
         replaced[name] = table.index_put((torch.tensor(ids, device=table.device),), rows)
     replaced = {name: value.to(own.dtype) for name, value in replaced.items()}
-    states: Tensor = functional_call(encoder, replaced, (padded_ids(backbone, prompts),))[0]
+    with Block(backbone):  # for the others see the parameters too
+        states: Tensor = functional_call(encoder, replaced, (padded_ids(backbone, prompts),))[0]
     return states
+
+
+def embedding_name(encoder: Any) -> str:
+    """The name of a text encoder's embedding among its parameters."""
+    table = encoder.get_input_embeddings().weight
+    names: list[str] = [name for name, each in encoder.named_parameters() if each is table]
+    return names[0]
 
 
 def padded_ids(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
     """The tokens that the text encoder reads, int64 `[n, length]`, where the encoder is."""
-    tokens = backbone.tokenizer(
-        list(prompts),
-        padding="max_length",
-        truncation=True,
-        max_length=backbone.family.length,
-        return_tensors="pt",
-    )
+    with Block(backbone):
+        tokens = backbone.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=backbone.family.length,
+            return_tensors="pt",
+        )
     ids: Tensor = tokens.input_ids.to(backbone.pipeline.text_encoder.device)
     return ids

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.checks import check_count
 from cones.errors import InputError
 from cones.methods.leaves import Leaves, check_trainable, leaf
@@ -80,7 +81,7 @@ def with_adapter(backbone: Backbone, rank: int) -> Backbone:
         ) from error
     pipeline = copy.copy(backbone.pipeline)
     adapter = Adapter(r=rank, lora_alpha=rank, target_modules=TARGETS)
-    with torch.random.fork_rng():  # peft draws first values, which are not used
+    with Block(backbone), torch.random.fork_rng():  # peft draws first values, which are not used
         pipeline.unet = inject_adapter_in_model(adapter, copy.deepcopy(backbone.denoiser))
     return replace(backbone, pipeline=pipeline)
 

@@ -8,6 +8,7 @@ training as in drawing, since that is how every method is asked.
 from collections.abc import Sequence
 
 from cones.backbone import Backbone
+from cones.blocks import Block
 from cones.methods.leaves import Leaves, embedding_of, leaf
 from cones.methods.training import RivalConfig, Stops, Training
 from cones.methods.tuned import TunedWeights
@@ -28,10 +29,11 @@ def fit(
 ) -> TunedWeights:
     """Trains one embedding for each subject; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_step, stops)
-    leaves = Leaves(
-        embeddings={
-            subject.token: leaf(embedding_of(backbone, subject.class_noun))
-            for subject in training.subjects
-        }
-    )
+    with Block(backbone):
+        leaves = Leaves(
+            embeddings={
+                subject.token: leaf(embedding_of(backbone, subject.class_noun))
+                for subject in training.subjects
+            }
+        )
     return training.fit("textual_inversion", leaves)

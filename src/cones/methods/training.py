@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cones import loss
-from cones.backbone import Backbone
+from cones.backbone import Backbone, check_differentiable
 from cones.checks import check_descent
 from cones.errors import ConesError
 from cones.families import Conditioning
@@ -111,6 +111,7 @@ class Training:
         self._stops = stops or {}
         self.subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
         check_subjects(backbone, self.subjects)
+        check_differentiable(backbone)
         self._parts = [
             _Part(Examples.of_subject(backbone, subject), subject.prompts(), config.batch)
             for subject in self.subjects

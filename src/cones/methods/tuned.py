@@ -9,11 +9,9 @@ An artifact file, `*.safetensors`, is a signed container (`cones.container`). Al
 
 import hashlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import EllipsisType
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,11 +20,13 @@ from torch import Tensor, nn
 from cones import origin
 from cones.arrays import checked_info, checked_texts
 from cones.backbone import Backbone
+from cones.blocks import Block
+from cones.changes import Change
 from cones.container import Container, Format, Tensors
-from cones.errors import BaseModelError, BaseModelWarning, ConesError, InputError
+from cones.errors import BaseModelError, BaseModelWarning, ConesError, InputError, warn
 from cones.files import atomic_write
 from cones.layers import denoiser
-from cones.methods.leaves import check_trainable
+from cones.methods.leaves import check_trainable, embedding_name
 from cones.neurons import BaseInfo, SubjectInfo, distinct
 from cones.shutting import base_fingerprint
 
@@ -35,7 +35,6 @@ FORMAT = Format(
 )
 
 Factors = tuple[Tensor, Tensor]
-Change = tuple[Tensor, list[int] | EllipsisType, Tensor]  # parameter, rows, their new values
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +85,11 @@ class TunedWeights:
         for token in self.embeddings.keys() - {subject.token for subject in self.subjects}:
             raise InputError(f"{token}: has an embedding, but is no subject's token")
 
-    @contextmanager
-    def applied(self, backbone: Backbone) -> Iterator[Backbone]:
+    def applied(self, backbone: Backbone) -> Block[Backbone]:
         """Puts the values into the backbone's models, in place, while the block runs.
 
-        They are restored bit for bit when it ends, by an exception too. It costs nothing per step.
+        They are restored bit for bit when it ends, by an exception too; all that is said of blocks
+        in `cones.shutting.shut` holds. It costs nothing per step.
 
         Raises:
             InputError: a token is none of this model's.
@@ -99,15 +98,7 @@ class TunedWeights:
         Warns:
             BaseModelWarning: it is of a model of this layout with other weights.
         """
-        changes = self._changes(backbone)
-        originals = [parameter[rows].clone() for parameter, rows, _ in changes]
-        try:
-            for parameter, rows, values in changes:
-                parameter[rows] = values.to(parameter)
-            yield backbone
-        finally:
-            for (parameter, rows, _), original in zip(changes, originals, strict=True):
-                parameter[rows] = original.to(parameter)
+        return Block(backbone, lambda: self._changes(backbone))
 
     def nbytes(self) -> int:
         """The size of the artifact file: all values as float16."""
@@ -147,27 +138,33 @@ class TunedWeights:
             "text_encoder": backbone.pipeline.text_encoder,
         }
         there = {
-            f"{part}.{name}": parameter.data
+            f"{part}.{name}": parameter
             for part, module in parts.items()
             for name, parameter in module.named_parameters()
         }
-        changes: list[Change] = []
+
+        def change(
+            name: str, values: Callable[[Tensor], Tensor], index: Tensor | None = None
+        ) -> Change:
+            part, _, own_name = name.partition(".")
+            return Change(parts[part], own_name, values, index)
+
+        changes = []
         for name, value in self.weights.items():
             self._check(backbone, name, value.shape, there)
-            changes.append((there[name], ..., value))
-        checked_info(self.info)
+            changes.append(change(name, value.to))
         for layer, (down, up) in self.factors.items():
             name = f"unet.{layer}.weight"
             self._check(backbone, name, (len(up), down.shape[1]), there)
-            weight = there[name]
-            delta = up.to(weight.device, torch.float32) @ down.to(weight.device, torch.float32)
-            changes.append((weight, ..., weight.float() + delta))
-        table = parts["text_encoder"].get_input_embeddings().weight.data  # type: ignore[operator]
+            changes.append(change(name, partial(_with_factors, down, up)))
+        table = f"text_encoder.{embedding_name(parts['text_encoder'])}"
         nouns = {subject.token: subject.class_noun for subject in self.subjects}
         for token, row in self.embeddings.items():
             backbone.check_token(token, nouns[token])
-            self._check(backbone, "embedding", row.shape, {"embedding": table[0]})
-            changes.append((table, backbone.token_ids(token), row[None]))
+            self._check(backbone, "embedding", row.shape, {"embedding": there[table][0]})
+            (number,) = backbone.token_ids(token)
+            index = torch.arange(number * len(row), (number + 1) * len(row))
+            changes.append(change(table, row.to, index))
         self._warn_of_other_weights(backbone)
         return changes
 
@@ -185,13 +182,12 @@ class TunedWeights:
     def _warn_of_other_weights(self, backbone: Backbone) -> None:
         found = base_fingerprint(backbone)
         if self.base.fingerprint not in ("", found):
-            warnings.warn(
+            warn(
                 f"the {self.method} artifact was fitted in {self.base.name} "
                 f"({self.base.fingerprint[:8]}), this model is {backbone.name} ({found[:8]}), of "
                 "the same layout but with other weights; fit it again in this one if the subject "
                 "is lost",
                 BaseModelWarning,
-                stacklevel=5,
             )
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -239,6 +235,12 @@ def _by_kind(tensors: Tensors) -> dict[str, dict[str, Tensor]]:
             raise InputError(f"{name}: expected an embedding, weight or factor of F16")
         of[kind][rest] = torch.from_numpy(value.copy())
     return of
+
+
+def _with_factors(down: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+    """W + BA, float32."""
+    factors = (each.to(weight.device, torch.float32) for each in (up, down))
+    return weight.float() + torch.mm(*factors)
 
 
 def _half(name: str, value: Tensor) -> Tensor:
