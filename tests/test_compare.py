@@ -21,13 +21,14 @@ from cones.backbone import Backbone
 from cones.cli import app
 from cones.errors import ConesError, InputError
 from cones.evaluate import Trial, contestants
-from cones.evaluate.cells import Cells, modules_hash, part, pictures_of
+from cones.evaluate.cells import Cells, part, pictures_of
 from cones.evaluate.comparison import CompareConfig, Comparison
 from cones.evaluate.contestants import CONTESTANTS, Fits, settings
 from cones.evaluate.groups import Member, design, read_tree
 from cones.evaluate.layout import markdown
 from cones.evaluate.table import compare, kept_rows, rows, write_table
 from cones.find import FindConfig
+from cones.identity import modules_hash
 from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
 from cones.methods.artifact import Cones
 from cones.methods.tuned import TunedWeights
@@ -478,8 +479,15 @@ def test_rows_of_an_earlier_run_stay_if_they_are_alike(
     )
     with pytest.raises(InputError, match=r"table\.json: the protocol's seeds differs .*--out"):
         kept_rows(tmp_path / "docs", unlike)
+    (tree / "robot-1" / "00.png").unlink()
+    other = comparison(backbone, tree, tmp_path, methods=("cones",), **chosen)
+    with pytest.raises(InputError, match=r"table\.json: is of other subjects .*add --overwrite"):
+        kept_rows(tmp_path / "docs", other)
     (tmp_path / "docs" / "table.json").write_text('{"cells": 3}')
     with pytest.raises(InputError, match="is no table of cones compare"):
+        kept_rows(tmp_path / "docs", second)
+    (tmp_path / "docs" / "table.json").unlink()
+    with pytest.raises(InputError, match=r"table\.md: is there without table\.json"):
         kept_rows(tmp_path / "docs", second)
 
 

@@ -51,7 +51,7 @@ def test_every_method_writes_a_file_that_can_be_drawn_with(
     quick = FEW if method == "textual_inversion" else QUICK
     result = passes("fit", "--method", method, *quick, *of(photos), "--out", tmp_path, "--json")
     about = json.loads(result.stdout)
-    path = tmp_path / f"sks.{method}.safetensors"
+    path = tmp_path / f"sks-robot.{method}.safetensors"
     artifact = load_artifact(path)
     assert about["file"] == str(path) and about["method"] == artifact.method == method
     assert about["bytes"] == path.stat().st_size and about["digest"] == file_hash(path)
@@ -89,7 +89,7 @@ def test_several_subjects_and_settings(photos: Path, tmp_path: Path) -> None:
         "fit", "--method", "lora", *QUICK, *of(photos), "--token", "sks", *second, *settings,
         "--out", tmp_path,
     )  # fmt: skip
-    artifact = load_artifact(tmp_path / "sks-zas.lora.safetensors")
+    artifact = load_artifact(tmp_path / "sks-robot-zas-mug.lora.safetensors")
     assert isinstance(artifact, TunedWeights)
     assert [(s.token, s.class_noun) for s in artifact.subjects] == [
         ("sks", "robot"),

@@ -133,7 +133,7 @@ FAILING = """
 from os import environ
 from pathlib import Path
 
-from cones.cli import main
+from cones.__main__ import main
 from cones.errors import ConesError
 from cones.objective import ImplantingLoss
 

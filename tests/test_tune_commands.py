@@ -91,7 +91,7 @@ def test_tune_prints_json(files: list[str], tmp_path: Path) -> None:
 
 def test_a_folder_gets_a_file_by_name(files: list[str], tmp_path: Path) -> None:
     result = cones("tune", *files, "--json", "--output_dir", tmp_path)
-    path = tmp_path / "sks-zas-tuned.cones.safetensors"
+    path = tmp_path / "sks-robot-zas-mug-tuned.cones.safetensors"
     assert json.loads(result.stdout)["file"] == str(path) and path.exists()
 
 

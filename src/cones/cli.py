@@ -1,7 +1,7 @@
 """The command line: `cones COMMAND --help` says what each command takes.
 
-Exit status: 0; 1 for an error, said in one line; 2 for wrong usage, said in one line; 130 when
-interrupted; 141 when nobody reads what is printed any more.
+Exit status: 0; 1 for an error, said in one line; 2 for wrong usage, said in one line; 130 or 143
+when interrupted; 141 when nobody reads what is printed any more.
 """
 
 import os
@@ -83,8 +83,9 @@ def _one_line(ctx: Any) -> Iterator[None]:
     except (ConesError, OSError) as error:
         log.debug("", exc_info=error)
         line, status = reason(error), 1
-    except KeyboardInterrupt:
-        line, status = "interrupted", 130
+    except KeyboardInterrupt as stop:
+        line = "; ".join([str(stop) or "interrupted", *getattr(stop, "__notes__", ())])
+        status = 143 if stop.args else 130
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -142,7 +143,7 @@ def _options(
 
 
 def main() -> None:
-    """The program `cones`."""
+    """The program `cones`, once it is loaded; see `cones.__main__`."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # it is closed

@@ -37,7 +37,6 @@ Tensors = Mapping[str, Array]
 
 _LENGTH = struct.Struct("<Q")
 _METADATA = "__metadata__"
-_DAMAGED = "the file is damaged, copy or download it again"
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Format:
         maker: the file to name instead, for who has named another.
         signed: the metadata that the digest covers beside these two; all others if it is None.
         error: what a file that cannot be read raises.
+        remedy: what to do about a damaged one.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Format:
     maker: str
     signed: tuple[str, ...] | None = None
     error: type[ConesError] = NeuronFileError
+    remedy: str = "copy or download it again"
 
     def parts(
         self,
@@ -140,7 +141,7 @@ class Format:
 
     def damaged(self, name: str | os.PathLike[str], what: object) -> ConesError:
         """The error that says what is wrong in a container."""
-        return self.error(f"{name}: {what}; {_DAMAGED}")
+        return self.error(f"{name}: {what}; the file is damaged, {self.remedy}")
 
     def _read(self, file: BinaryIO, size: int, name: str) -> Container:
         length = int.from_bytes(head := file.read(_LENGTH.size), "little")

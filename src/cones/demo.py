@@ -1,16 +1,20 @@
 """The whole way in the embedded world: photographs, neurons, pictures, one sheet to look at."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from cones.backbone import Backbone
-from cones.files import atomic_path, writable_folder
+from cones.files import atomic_write, writable_folder
 from cones.find import FindConfig, find
 from cones.generate import generate
+from cones.identity import KEY, identity, model_identity
+from cones.neuronfile import to_bytes
 from cones.neurons import ConceptNeurons
-from cones.pictures import contact_sheet
+from cones.outputs import check_picture, check_result
+from cones.pictures import KIND, contact_sheet, png_bytes
 from cones.pretrained import load_backbone
 from cones.search import OnStep
 from cones.subject import Subject
@@ -43,6 +47,7 @@ def run(
     backbone: Backbone | None = None,
     config: FindConfig | None = None,
     on_step: OnStep | None = None,
+    overwrite: bool = False,
 ) -> Demo:
     """Finds a sample subject and draws it in six scenes, beside the base model.
 
@@ -53,9 +58,11 @@ def run(
         backbone: None for the toybox.
         config: of the search; None for the usual one.
         on_step: called with (stage, done, total, figures).
+        overwrite: whether other files than an earlier run's may be replaced.
 
     Raises:
-        InputError: `out` cannot be written, or the toybox's weights are missing.
+        InputError: `out` cannot be written or holds other files, or the toybox's weights are
+            missing.
     """
     writable_folder(out)
     photos, file = out / "photos", out / f"{CLASS}.cones.safetensors"
@@ -63,16 +70,20 @@ def run(
     save_subject(render_subject(CLASS, look_from_seed(SUBJECT_SEED), PHOTOS, SUBJECT_SEED), photos)
     subject = Subject.from_folder(photos, CLASS, TOKEN)
     backbone = backbone or load_backbone()
-    neurons = find(backbone, subject, config or FindConfig(), on_step=on_step)
-    neurons.save(file)
+    config = config or FindConfig()
+    own = identity("demo", model_identity(backbone), [subject], config)
+    check_result(file, own, overwrite=overwrite)
+    check_picture(sheet, "demo", overwrite=overwrite)
+    neurons = find(backbone, subject, config, on_step=on_step)
+    neurons = replace(neurons, info={**neurons.info, KEY: json.dumps(own)})
+    atomic_write(file, to_bytes(neurons))
     rows = [
         subject.images,
         _scenes(backbone, subject, None, on_step),
         _scenes(backbone, subject, neurons, on_step),
     ]
     labels = ["the photographs", "the base model", "neurons shut"]
-    with atomic_path(sheet) as temporary:
-        contact_sheet(rows, labels, SCENES).save(temporary, "PNG")
+    atomic_write(sheet, png_bytes(contact_sheet(rows, labels, SCENES), {KIND: "demo"}))
     return Demo(neurons, photos, file, sheet)
 
 

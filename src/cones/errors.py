@@ -36,7 +36,7 @@ class BaseModelError(ConesError):
 
 
 class BusyError(ConesError):
-    """The model is in use by another thread or task, and waiting is not wanted or would not end."""
+    """The model is in use by another thread or task, or a file by another process."""
 
 
 class BaseModelWarning(UserWarning):

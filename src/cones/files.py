@@ -7,13 +7,14 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cones.errors import InputError
+from cones.errors import ConesError, InputError
+from cones.locks import cannot_be_written, claimed, lock_of
 from cones.text import printable
 
 # safetensors' name of a type of value -> numpy's, in the order in which a file has them.
@@ -27,7 +28,7 @@ KINDS: dict[str, type[np.generic]] = {
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; its file takes `path`'s place when the block ends.
 
     The new file is synced to disk before it is renamed, and has the mode that the umask gives. If
@@ -36,37 +37,62 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: the file to write. The temporary file has the same suffix.
+        new: whether nothing may be replaced.
 
     Yields:
         The path of an empty file to write to, or to replace.
 
     Raises:
+        FileExistsError: `new`, and there is a file already.
+        BusyError: another process is writing it.
         InputError: `path` cannot be written: it is a folder, its folder is read-only, the disk is
             full, ...
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".tmp-{secrets.token_hex(6)}{target.suffix}")
+    with claimed(path, wait=60) as target:
+        start = lock_of(target).stem
+        temporary = target.with_name(f"{start}-{secrets.token_hex(6)}{target.suffix}")
+        try:
+            with cannot_be_written(path):
+                descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+                mode = os.fstat(descriptor).st_mode & 0o777
+                os.close(descriptor)
+                yield temporary
+                os.chmod(temporary, mode)  # a writer that renames in its turn may have left another
+                _sync(temporary, os.O_RDWR)
+                placed = _place(temporary, target, new)
+                with suppress(OSError):  # not every system opens a folder
+                    _sync(target.parent, os.O_RDONLY)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+    if not placed:
+        raise FileExistsError(f"{path}: exists")
+
+
+def atomic_write(
+    path: str | os.PathLike[str], *parts: bytes | memoryview, new: bool = False
+) -> None:
+    """Writes bytes to `path`, all or nothing; what else there is to know says `atomic_path`."""
+    with atomic_path(path, new) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def write_result(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes what took long to make: where `path` cannot be written, to a temporary folder.
+
+    Raises:
+        ConesError: it could not be written to `path`; the line says where it is instead.
+    """
     try:
-        if target.is_dir():
-            raise InputError(f"{path}: is a folder; name a file in it")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        mode = os.fstat(descriptor).st_mode & 0o777
-        os.close(descriptor)
-        yield temporary
-        os.chmod(temporary, mode)  # a writer that renames in its turn may have left another
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, target)
-        with suppress(OSError):  # not every system opens a folder
-            _sync(target.parent, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free space there or name another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        atomic_write(path, data)
+    except ConesError as error:
+        try:
+            elsewhere = Path(mkdtemp(prefix="cones-")) / Path(path).name
+            elsewhere.write_bytes(data)
+        except OSError:
+            raise error from None
+        raise type(error)(f"{error}; the result is in {elsewhere}, move it from there") from error
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:
@@ -85,12 +111,6 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
             f"{path}: is no folder that can be written ({reason}); name another place"
         ) from error
     return folder
-
-
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to `path`, all or nothing; the errors are those of `atomic_path`."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def safetensors_bytes(
@@ -139,6 +159,24 @@ def _kind(name: str, dtype: np.dtype[Any]) -> str:
         if dtype == known:
             return kind
     raise InputError(f"{name}: expected values of {', '.join(KINDS)}, found {dtype}")
+
+
+def _place(temporary: Path, target: Path, new: bool) -> bool:
+    """Moves a file to its place; False if it is to be `new` there and is not."""
+    if not new:
+        os.replace(temporary, target)
+        return True
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        with suppress(FileExistsError):
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))
+            os.replace(temporary, target)
+            return True
+        return False
+    return True
 
 
 def shown(path: Path) -> str:

@@ -1,9 +1,9 @@
 """From a subject's photographs to its concept neurons: the whole algorithm on one screen."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal, get_args
@@ -14,13 +14,14 @@ from torch import Tensor
 from cones import search
 from cones.backbone import Backbone, check_backbone
 from cones.blocks import Block
-from cones.checkpoint import Checkpoint
+from cones.checkpoint import Checkpoint, KeptSearch
 from cones.checks import check_choice, check_density, check_descent, check_number
 from cones.errors import InputError
+from cones.identity import identity, model_identity
 from cones.layers import Layers, projections, shapes
-from cones.neuronfile import neurons_hash
 from cones.neurons import MAX_STRENGTH, BaseInfo, ConceptNeurons, SubjectInfo
-from cones.objective import ClassImages, ImplantingLoss
+from cones.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.prior import DrawnImages
 from cones.processes import ALONE, Processes
 from cones.recommend import DENSITIES, Choice, least_needed, line_search
 from cones.reconstruct import Matrix, reconstruct
@@ -104,6 +105,7 @@ def find(
     start: Neurons | Iterable[Neurons] | None = None,
     checkpoint: Checkpoint | None = None,
     processes: Processes = ALONE,
+    drawn: DrawnImages | None = None,
 ) -> ConceptNeurons:
     """Finds the concept neurons of a subject, or those that draw several subjects together.
 
@@ -120,6 +122,8 @@ def find(
         start: neurons to begin with, for "mask-in-loop": the union of those found alone.
         checkpoint: where the search is kept as it goes on, and resumed from.
         processes: those that share the samples of each step; all find the same neurons.
+        drawn: images of classes that earlier searches with this seed let this model draw; to it
+            are added those that this one does.
 
     Returns:
         The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
@@ -133,17 +137,27 @@ def find(
     """
     check_backbone(backbone)
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
+    check_subjects(backbone, subjects)
     check_density(config.most, max(1, len(subjects)))
     if start is not None:
         start = _start(backbone, union(start), config)
-    objective = ImplantingLoss.of(backbone, subjects, config, class_images, on_step, processes)
     if remark := crowd(len(subjects)):
         log.warning(remark)
     for subject in subjects:
         if remark := backbone.ordinary_warning(subject.token):
             log.warning(remark)
-    count = _count(objective, config.most)
-    choice = _search(objective, count, config, on_step, start, checkpoint)
+    with ExitStack() as stack:
+        kept = None
+        if checkpoint is not None:
+            own = identity(
+                "find", model_identity(backbone), subjects, config, class_images, start, processes
+            )
+            kept = stack.enter_context(checkpoint.opened(own))
+        objective = ImplantingLoss.of(
+            backbone, subjects, config, class_images, on_step, processes, drawn
+        )
+        count = _count(objective, config.most)
+        choice = _search(objective, count, config, on_step, start, kept)
     if config.density == "auto":
         counts = [_count(objective, density) for density in DENSITIES]
         count = least_needed(objective, choice, counts, config.strength_in_loop, on_step)
@@ -191,12 +205,11 @@ def _search(
     config: FindConfig,
     on_step: OnStep | None,
     start: ConceptNeurons | None,
-    checkpoint: Checkpoint | None,
+    kept: KeptSearch | None,
 ) -> Choice:
     """Searches for `count` neurons; what it learned can choose fewer as well."""
     total = config.steps * len(objective.subjects)
-    identity = _identity(objective, config, start) if checkpoint else ""
-    steps = Steps(objective, total, on_step, checkpoint=checkpoint, identity=identity)
+    steps = Steps(objective, total, on_step, kept=kept)
     if config.algorithm == "reconstruct":
         size = objective.theta.square().mean().sqrt().item()
         weights, squares = search.fine_tuned(objective, steps, config.rate * size)
@@ -242,16 +255,6 @@ def _compiled(
         return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
 
     return choice
-
-
-def _identity(objective: ImplantingLoss, config: FindConfig, start: ConceptNeurons | None) -> str:
-    """A hash of all that a search depends on."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
-    digest.update(base_fingerprint(objective.backbone).encode())
-    digest.update(neurons_hash(start).encode() if start else b"")
-    for examples in (*objective.subjects, *objective.priors):
-        digest.update(examples.means.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _info(backbone: Backbone, config: FindConfig, report: dict[str, object]) -> dict[str, str]:

@@ -61,6 +61,10 @@ class Artifact(Protocol):
         """The size of the file that `save` writes."""
         ...
 
+    def to_bytes(self) -> bytes:
+        """That file."""
+        ...
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes its file, all or nothing."""
         ...

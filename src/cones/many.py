@@ -1,32 +1,21 @@
 """Searches for many subjects, one after another: which there are, and which are done."""
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
-from cones.backbone import Backbone
 from cones.errors import InputError, NeuronFileError
 from cones.files import shown
-from cones.find import FindConfig
-from cones.folders import (
-    class_noun,
-    own_token,
-    photographs_hash,
-    subject_folders,
-    warn_of_twins,
-)
+from cones.folders import own_token, photographs_hash, subject_folders, warn_of_twins
+from cones.identity import KEY, Identity, differences, read_identity
 from cones.neuronfile import load
-from cones.neurons import ConceptNeurons
-from cones.shutting import base_fingerprint
 
 log = logging.getLogger("cones")
 
 TOKEN = "sks"  # where a model has no rare words
-PHOTOGRAPHS = "photographs"  # the key of their hash in a file's info
 
 
 @dataclass(frozen=True)
@@ -116,24 +105,8 @@ def _told_token(folder: Path) -> str | None:
     return token
 
 
-def identity(task: Task, backbone: Backbone, config: FindConfig) -> dict[str, object]:
-    """All that tells a search from others, known before anything is encoded or drawn.
-
-    Raises:
-        InputError: the folder cannot be read, or tells its class in a damaged file.
-    """
-    return {
-        "token": task.token,
-        "class noun": class_noun(task.folder),
-        "base model": base_fingerprint(backbone),
-        "precision": backbone.provenance()["precision"],
-        PHOTOGRAPHS: photographs_hash(task.folder),
-        **asdict(config),
-    }
-
-
-def is_done(path: Path, wanted: Mapping[str, object]) -> bool:
-    """Whether a neuron file is that of the search with an `identity`; False where there is none.
+def is_done(path: Path, wanted: Identity) -> bool:
+    """Whether a neuron file is that of a search; False where there is none.
 
     Raises:
         InputError: it is of another search.
@@ -141,25 +114,8 @@ def is_done(path: Path, wanted: Mapping[str, object]) -> bool:
     """
     if not path.exists():
         return False
-    found = _identity_of(load(path))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InputError(
-                f"{shown(path)}: is of another search ({name}: expected {value}, found "
-                f"{found.get(name, 'none')}); remove it, or name another --out"
-            )
+    if told := differences(read_identity(load(path).info.get(KEY, "")), wanted):
+        raise InputError(
+            f"{shown(path)}: is of another search: {told}; add --overwrite, or name another --out"
+        )
     return True
-
-
-def _identity_of(neurons: ConceptNeurons) -> dict[str, object]:
-    try:
-        config = dict(json.loads(neurons.info["config"]))
-    except (LookupError, ValueError, TypeError):  # not found by `find`
-        config = {}
-    return {
-        "token": ", ".join(subject.token for subject in neurons.subjects),
-        "class noun": ", ".join(subject.class_noun for subject in neurons.subjects),
-        "base model": neurons.base.fingerprint,
-        **neurons.info,
-        **config,
-    }

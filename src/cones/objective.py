@@ -15,7 +15,7 @@ from cones.backbone import Backbone, check_backbone, check_differentiable
 from cones.blocks import Block
 from cones.errors import InputError
 from cones.layers import Layers, parameters, projections, shapes
-from cones.prior import all_class_images, prior_examples
+from cones.prior import DrawnImages, all_class_images, prior_examples
 from cones.processes import ALONE, Processes
 from cones.prompts import check_distinct_tokens
 from cones.search import Figures, Losses, OnStep
@@ -100,6 +100,7 @@ class ImplantingLoss:
         class_images: ClassImages | None = None,
         on_step: OnStep | None = None,
         processes: Processes = ALONE,
+        drawn: DrawnImages | None = None,
     ) -> "ImplantingLoss":
         """Encodes photographs and prompts, and lets the model draw what the prior needs.
 
@@ -111,6 +112,7 @@ class ImplantingLoss:
             on_step: called with (stage, done, total, figures).
             processes: those that share the samples; each draws the same images of the class, which
                 takes no longer than waiting for them.
+            drawn: images of classes that were drawn before; to it are added those drawn here.
 
         Raises:
             InputError: no subject, a token twice, or one that cannot carry a subject; or more
@@ -124,7 +126,7 @@ class ImplantingLoss:
                 "processes; launch fewer, or use a larger --batch"
             )
         images = all_class_images(
-            backbone, subjects, class_images or {}, config.prior_images, config.seed, on_step
+            backbone, subjects, class_images or {}, config.prior_images, config.seed, on_step, drawn
         )
         tokens = [subject.token for subject in subjects]
         priors = [

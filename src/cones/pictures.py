@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,11 +14,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from cones.checks import check_number
 from cones.errors import InputError
-from cones.files import atomic_path, writable_folder
+from cones.files import atomic_write, writable_folder
+from cones.locks import claimed
 from cones.pngtext import read_png_texts
 from cones.text import printable
 
 MARK = "cones"  # the key of provenance that every picture of ours has: the package's version
+KIND = "cones-figure"  # the key of what a sheet or figure shows
 MAX_LABEL = 300  # characters of a label in a sheet
 _NUMBERED = re.compile(r"(\d{4,})-seed")
 MAX_PIXELS = 50_000_000  # of the pictures in a sheet, which every program can open then
@@ -49,7 +52,8 @@ def save_pictures(pictures: Iterable[Picture], folder: str | os.PathLike[str]) -
     """Writes each picture as a PNG file with its provenance in text chunks.
 
     Files are called `0000-seed0-a-photo-of-a-robot.png`. The numbers go on from the largest that is
-    in the folder already, so nothing is overwritten. Each file is written whole or not at all.
+    in the folder already, so nothing is overwritten,
+    also where several commands draw into one folder. Each file is written whole or not at all.
 
     Args:
         pictures: in the order of their numbers.
@@ -62,19 +66,43 @@ def save_pictures(pictures: Iterable[Picture], folder: str | os.PathLike[str]) -
         InputError: the folder cannot be written, or is a file.
     """
     place = writable_folder(folder)
-    taken = (_NUMBERED.match(entry.name) for entry in place.iterdir())
-    first = max((int(match[1]) for match in taken if match), default=-1) + 1
     paths = []
-    for number, picture in enumerate(pictures, first):
-        path = place / f"{number:04d}-seed{picture.seed}{_slug(picture.prompt)}.png"
-        chunks = PngInfo()
-        for key, text in picture.provenance.items():
-            write = chunks.add_text if text.isascii() else chunks.add_itxt
-            write(key, text)
-        with atomic_path(path) as temporary:
-            picture.image.save(temporary, "PNG", pnginfo=chunks)
+    for picture in pictures:
+        data = png_bytes(picture.image, picture.provenance)
+        with claimed(place / "numbers", wait=60):  # of several commands one counts at a time
+            number = 1 + max(_numbers(place), default=-1)
+            path = place / f"{number:04d}-seed{picture.seed}{_slug(picture.prompt)}.png"
+            atomic_write(path, data, new=True)
         paths.append(path)
     return paths
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Those that files in a folder begin with."""
+    return [int(match[1]) for each in folder.iterdir() if (match := _NUMBERED.match(each.name))]
+
+
+def png_bytes(image: Image.Image, texts: Mapping[str, str]) -> bytes:
+    """A PNG file with texts in it.
+
+    Args:
+        image: the picture.
+        texts: keyword -> text; `{KIND: "overlap"}` says which command makes the file anew.
+    """
+    chunks, buffer = PngInfo(), BytesIO()
+    for key, text in texts.items():
+        write = chunks.add_text if text.isascii() else chunks.add_itxt
+        write(key, text)
+    image.save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """What a PNG file says under `KIND`; None if it says nothing, or is none that can be read."""
+    try:
+        return read_png_texts(path).get(KIND)
+    except InputError:
+        return None
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ photographs keep the plain word from taking the subject's look.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import islice
 
 from PIL import Image
@@ -30,6 +30,8 @@ STEPS = 12  # of the solver, for the images that the model draws itself
 GUIDANCE = 3.0
 BATCH = 8
 MAX_GENERAL = 32
+
+DrawnImages = MutableMapping[str, Sequence[Image.Image]]
 
 
 def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str]:
@@ -55,8 +57,11 @@ def all_class_images(
     count: int,
     seed: int,
     on_step: OnStep | None = None,
+    drawn: DrawnImages | None = None,
 ) -> dict[str, Sequence[Image.Image]]:
     """Images of each subject's class, by its noun: those given, the others drawn by the model.
+
+    What is in `drawn` is not drawn again, and what is drawn is added to it.
 
     Raises:
         InputError: some that are given are no images.
@@ -64,11 +69,15 @@ def all_class_images(
     images: dict[str, Sequence[Image.Image]] = {
         noun: rgb_images(some, f"class images of {noun!r}") for noun, some in given.items()
     }
+    drawn = {} if drawn is None else drawn
     for remark in shared_photographs(subjects, images):
         log.warning(remark)
     for subject in subjects:
-        if not images.get(subject.class_noun):
-            images[subject.class_noun] = draw_class_images(backbone, subject, count, seed, on_step)
+        noun = subject.class_noun
+        if not images.get(noun):
+            if noun not in drawn:
+                drawn[noun] = draw_class_images(backbone, subject, count, seed, on_step)
+            images[noun] = drawn[noun]
     return images
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cones.checkpoint import Checkpoint
+from cones.checkpoint import KeptSearch
 from cones.errors import ConesError
 from cones.gradstats import GradientStats
 from cones.selection import largest
@@ -47,8 +47,7 @@ class Steps:
         total: int,
         on_step: OnStep | None,
         stage: str = "search",
-        checkpoint: Checkpoint | None = None,
-        identity: str = "",
+        kept: KeptSearch | None = None,
     ) -> None:
         """Prepares `total` steps on an objective.
 
@@ -57,11 +56,10 @@ class Steps:
             total: how many.
             on_step: called after each with the name of the `stage`.
             stage: what they are called.
-            checkpoint: where they are kept.
-            identity: tells this search from any other in that file.
+            kept: where they are kept.
         """
         self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
-        self.checkpoint, self.identity = checkpoint, identity
+        self.kept = kept
         self.dropped = torch.zeros((), dtype=torch.int64, device=objective.theta.device)
 
     def over(self, **state: Tensor) -> Iterator[int]:
@@ -73,12 +71,12 @@ class Steps:
         Raises:
             InputError: the checkpoint cannot be resumed from.
         """
-        kept = {**state, "dropped": self.dropped}
-        done = self.checkpoint.restore(kept, self.identity) if self.checkpoint else 0
+        whole = {**state, "dropped": self.dropped}
+        done = self.kept.restore(whole, self.total) if self.kept else 0
         for step in range(done, self.total):
             yield step
-            if self.checkpoint and (step + 1) % self.checkpoint.every == 0:
-                self.checkpoint.save(step + 1, kept, self.identity)
+            if self.kept and (step + 1) % self.kept.checkpoint.every == 0:
+                self.kept.save(step + 1, whole)
 
     def score(self, weights: Tensor, step: int) -> Tensor:
         """Theta * dL/dtheta of one step, float32 `[N]`; zeros, errors as for `gradient`."""

@@ -56,38 +56,48 @@ def attention(
         ),
     ] = 32,
     out: options.OutPicture = Path("attention.png"),
+    overwrite: options.Overwrite = False,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Map what each word of a prompt attends to, before and after shutting."""
     with waiting(LOADING):
         from cones.attention import attention_maps
-        from cones.commands.figures import attention_figure, save_figure
+        from cones.commands.figures import attention_figure, figure_bytes
         from cones.evaluate.localisation import localise
-        from cones.files import writable_folder
+        from cones.files import write_result
+        from cones.locks import claimed
         from cones.neuronfile import load
+        from cones.outputs import check_picture
 
     sets = [load(path) for path in neurons]
     if images is not None and len(sets) > 1:
         raise typer.BadParameter("--images is of one subject: give one --neurons with it")
     prompt = _filled(prompt, sets)
     out = out / "attention.png" if out.is_dir() else out
-    writable_folder(out.parent)
-    backbone = opening.backbone()
     measured = None
-    if images is not None:
-        with waiting("measuring on fresh renders"):
-            measured = localise(
-                backbone, sets[0], images, num_renders, strength, seed=seed, resolution=resolution
-            )
     rows = {}
-    with progress() as on_step:
-        for label, shut, power in (("before", None, None), ("after", sets, strength)):
-            rows[label] = attention_maps(
-                backbone, prompt, seed, shut, power, steps, guidance, resolution
-            )
-            on_step("draw", len(rows), 2, {})
-    save_figure(attention_figure(rows), out)
+    with claimed(out):
+        check_picture(out, "attention", neurons, overwrite)
+        backbone = opening.backbone()
+        if images is not None:
+            with waiting("measuring on fresh renders"):
+                measured = localise(
+                    backbone,
+                    sets[0],
+                    images,
+                    num_renders,
+                    strength,
+                    seed=seed,
+                    resolution=resolution,
+                )
+        with progress() as on_step:
+            for label, shut, power in (("before", None, None), ("after", sets, strength)):
+                rows[label] = attention_maps(
+                    backbone, prompt, seed, shut, power, steps, guidance, resolution
+                )
+                on_step("draw", len(rows), 2, {})
+        write_result(out, figure_bytes(attention_figure(rows), "attention"))
     if as_json:
         maps = rows["after"]
         print_json(

@@ -1,5 +1,7 @@
 """`cones combine`: neuron files of several subjects in, one for all of them out."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 @opens_model
 def combine(
     files: Annotated[list[Path], options.neuron_files("neuron files, two or more")],
-    out: Annotated[Path | None, options.out_file(f"TOKEN-TOKEN{options.SUFFIX}")] = None,
+    out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN-TOKEN-NOUN{options.SUFFIX}")] = None,
+    overwrite: options.Overwrite = False,
     images: Annotated[
         list[Path],
         options.images(
@@ -47,8 +50,11 @@ def combine(
     with waiting(LOADING):
         from cones.combine import combine as unite
         from cones.combine import interference
-        from cones.files import writable_folder
-        from cones.neuronfile import load
+        from cones.files import write_result
+        from cones.identity import KEY, union_identity
+        from cones.locks import claimed
+        from cones.neuronfile import file_hash, load, to_bytes
+        from cones.outputs import check_result
         from cones.union import repeated
 
     sets = [load(path) for path in files]
@@ -56,9 +62,12 @@ def combine(
         raise InputError(f"{remark}; name each file once")
     union = unite(sets)
     subjects, photos = subjects_of(sets, images) if images else ([], [])
-    path = output_path(out, [subject.token for subject in union.subjects])
-    writable_folder(path.parent)
-    union.save(path)
+    own = union_identity("combine", union, [file_hash(path) for path in files])
+    union = replace(union, info={**union.info, KEY: json.dumps(own)})
+    path = output_path(out, [subject.phrase for subject in union.subjects])
+    with claimed(path):
+        check_result(path, own, files, overwrite)
+        write_result(path, to_bytes(union))
     backbone = None
     if subjects:
         backbone = opening.backbone()

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,10 +47,14 @@ def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
     return photos
 
 
-def output_path(out: Path | None, tokens: Sequence[str], suffix: str = SUFFIX) -> Path:
-    """The file to write, by default TOKEN-TOKEN; what does not end in .safetensors is a folder."""
-    words = ["".join(letter for letter in token if letter.isalnum()) for token in tokens]
-    name = ("-".join(filter(None, words)) or "subject") + suffix
+def output_path(out: Path | None, phrases: Sequence[str], suffix: str = SUFFIX) -> Path:
+    """The file to write; what does not end in .safetensors is a folder.
+
+    By default it is called after the subjects: "sks robot" and "ohwx mug" make
+    `sks-robot-ohwx-mug.cones.safetensors`.
+    """
+    words = re.findall(r"[^\W_]+", " ".join(phrases))
+    name = ("-".join(words)[:60].rstrip("-") or "subject") + suffix
     if out is None:
         return Path(name)
     return out if out.suffix == ".safetensors" and not out.is_dir() else out / name

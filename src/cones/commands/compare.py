@@ -61,6 +61,7 @@ def compare(
         "runs/table"
     ),
     out: Annotated[Path, options.out_folder("folder of table.md, .json and .png")] = Path("docs"),
+    overwrite: options.Overwrite = False,
     protocol: Annotated[
         str, typer.Option(help="toybox, or cones or custom-diffusion for photographs")
     ] = "toybox",
@@ -111,7 +112,9 @@ def compare(
     backbone = replace(opening, device=device).backbone()
     log.info("what is done is kept in %s; an interrupted comparison goes on from there", cache)
     with progress() as on_step:
-        table = measure(backbone, tree, out, cache, config, compared_by, part, on_step, processes)
+        table = measure(
+            backbone, tree, out, cache, config, compared_by, part, on_step, processes, overwrite
+        )
     if as_json:
         print_json(table)
     elif processes.is_main:

@@ -14,6 +14,7 @@ def demo(
     out: Annotated[
         Path, options.out_folder("folder of the photographs, the neurons and the pictures")
     ] = Path("demo"),
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Find a sample subject in the embedded world, and draw it in six scenes."""
@@ -24,7 +25,7 @@ def demo(
     backbone = TOYBOX.backbone()
     started = time.monotonic()
     with progress() as on_step:
-        made = run(out, backbone, on_step=on_step)
+        made = run(out, backbone, on_step=on_step, overwrite=overwrite)
     report = json.loads(made.neurons.info["report"])
     before, after = (report[when]["subject"] for when in ("before", "after"))
     figures = {

@@ -1,12 +1,12 @@
 """The figures that commands draw, and how they are saved."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from cones.files import atomic_path
+from cones.pictures import KIND
 from cones.text import printable
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ MAX_LABEL = 40  # characters
 MAX_SIDE = 100.0  # inches: matplotlib draws at most 65,536 pixels
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, all or nothing."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as a PNG file of a `kind`, see `cones.pictures.png_bytes`."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={KIND: kind})
+    return buffer.getvalue()
 
 
 def attention_figure(rows: "Mapping[str, AttentionMaps]") -> Figure:

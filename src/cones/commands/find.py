@@ -56,7 +56,8 @@ def find(
         ),
     ] = None,
     token: options.Tokens = ["sks"],  # noqa: B006
-    out: Annotated[Path | None, options.out_file(f"TOKEN{options.SUFFIX}")] = None,
+    out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN{options.SUFFIX}")] = None,
+    overwrite: options.Overwrite = False,
     start: Annotated[
         list[Path],
         options.neurons("--start", "neuron file to begin with; several are united"),
@@ -164,11 +165,14 @@ def find(
         every=checkpointing_steps,
         resume=resume_from_checkpoint,
         written=together.is_main,
+        overwrite=overwrite,
     )
 
     def opened() -> Searching:
         backbone = replace(opening, device=device).backbone(mixed_precision, gradient_checkpointing)
-        return Searching(backbone, config, report_to, logging_dir, validation_prompt, together)
+        return Searching(
+            backbone, config, report_to, logging_dir, validation_prompt, together, overwrite
+        )
 
     if subjects_from:
         source = context.get_parameter_source("token")
@@ -182,7 +186,7 @@ def find(
     }
     refuse_shared(subjects, class_images)
     begin = combine([load(each) for each in start]) if start else None
-    path = output_path(out, token)
+    path = output_path(out, [subject.phrase for subject in subjects])
     writable_folder(path.parent)
     checkpoint = keep(path)
     if resume_from_checkpoint and checkpoint and not checkpoint.path.exists():

@@ -47,8 +47,9 @@ def fit(
     class_noun: options.ClassNouns,
     token: options.Tokens = ["sks"],  # noqa: B006  (typer copies it)
     out: Annotated[
-        Path | None, options.out_file("TOKEN.METHOD.safetensors", ".safetensors")
+        Path | None, options.out_file("TOKEN-NOUN.METHOD.safetensors", ".safetensors")
     ] = None,
+    overwrite: options.Overwrite = False,
     steps: Annotated[int | None, options.steps(OWN)] = None,
     batch: Annotated[int | None, options.batch(OWN)] = None,
     rate: Annotated[float | None, options.rate(OWN)] = None,
@@ -73,19 +74,26 @@ def fit(
         {"--images": len(sources(images)), "--class_noun": len(class_noun), "--token": len(token)}
     )
     with waiting(LOADING):
-        from cones.files import writable_folder
+        from cones.files import write_result
+        from cones.identity import KEY, identity, model_identity
+        from cones.locks import claimed
         from cones.methods import METHODS
+        from cones.methods.artifact import with_info
+        from cones.outputs import check_result
 
     config = _config(method, METHODS[method].defaults, context.params)
     subjects, photos = read_subjects(sources(images), class_noun, token)
-    path = output_path(out, token, f".{method}.safetensors")
-    writable_folder(path.parent)
+    path = output_path(out, [subject.phrase for subject in subjects], f".{method}.safetensors")
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
+    own = identity(method, model_identity(backbone), subjects, config)
     started = time.monotonic()
-    with progress() as on_step:
-        artifact = METHODS[method].fit(backbone, subjects, config, on_step=on_step)
-    artifact.save(path)
+    with claimed(path):
+        check_result(path, own, overwrite=overwrite)
+        with progress() as on_step:
+            artifact = METHODS[method].fit(backbone, subjects, config, on_step=on_step)
+        artifact = with_info(artifact, {KEY: json.dumps(own)})
+        write_result(path, artifact.to_bytes())
     _print(artifact, path, time.monotonic() - started, as_json)
 
 

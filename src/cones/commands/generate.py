@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cones.pictures import Picture
 
 SHEET_ROWS, SHEET_COLUMNS = 200, 50  # at most
+SHEET = "contact_sheet.png"
 
 
 @opens_model
@@ -47,6 +48,7 @@ def generate(
     width: options.Width = None,
     batch: options.DrawnAtOnce = 8,
     out: Annotated[Path, options.out_folder("folder of the pictures")] = Path("out"),
+    overwrite: options.Overwrite = False,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
@@ -55,6 +57,7 @@ def generate(
         from cones.files import writable_folder
         from cones.generate import generate as draw
         from cones.methods.artifact import Cones, load_artifact
+        from cones.outputs import check_picture
         from cones.pictures import Picture, save_pictures
         from cones.textfiles import read_prompts
 
@@ -62,7 +65,7 @@ def generate(
     sets = [each.neurons for each in artifacts if isinstance(each, Cones)]
     other = _only([each for each in artifacts if not isinstance(each, Cones)])
     wanted = _filled([*prompt, *(read_prompts(prompts) if prompts else [])], artifacts)
-    writable_folder(out)
+    check_picture(writable_folder(out) / SHEET, "sheet", overwrite=overwrite)
     backbone = opening.backbone()
     paths: list[Path] = []
     with progress() as on_step:
@@ -122,8 +125,8 @@ def _save_sheet(pictures: "Sequence[Picture]", prompts: Sequence[str], out: Path
 
     Of more than people look at, it shows the first.
     """
-    from cones.files import atomic_path
-    from cones.pictures import contact_sheet
+    from cones.files import write_result
+    from cones.pictures import KIND, contact_sheet, png_bytes
 
     count = len(pictures) // len(prompts)
     rows = [
@@ -131,9 +134,9 @@ def _save_sheet(pictures: "Sequence[Picture]", prompts: Sequence[str], out: Path
         for start in range(0, len(pictures), count)
     ][:SHEET_ROWS]
     prompts, seeds = prompts[:SHEET_ROWS], [f"seed {each.seed}" for each in pictures[:count]]
-    path = out / "contact_sheet.png"
-    with atomic_path(path) as temporary:
-        contact_sheet(rows, prompts, seeds[:SHEET_COLUMNS]).save(temporary, "PNG")
+    path = out / SHEET
+    sheet = contact_sheet(rows, prompts, seeds[:SHEET_COLUMNS])
+    write_result(path, png_bytes(sheet, {KIND: "sheet"}))
     return path
 
 

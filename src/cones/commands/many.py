@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.commands.common import print_json, progress, reason, say, tell
+from cones.commands.common import print_json, reason, say, tell
 from cones.commands.options import SUFFIX
 from cones.commands.searching import Searching
 from cones.commands.subjects import read_subjects, say_what_is_small
 from cones.errors import ConesError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from cones.checkpoint import Checkpoint
     from cones.many import Task
+    from cones.prior import DrawnImages
     from cones.processes import Processes
 
 Result = dict[str, Any]
@@ -47,7 +46,7 @@ def find_many(
     """
     from cones.many import deal
 
-    drawn: dict[str, Sequence[Image.Image]] = {}
+    drawn: DrawnImages = {}
     mine: dict[str, Result] = {}
     paths = [out / f"{task.name}{SUFFIX}" for task in todo]
     todo = deal(todo, paths, searching.backbone.rare_tokens(2 * len(todo)))
@@ -86,27 +85,22 @@ def _one(
     searching: Searching,
     task: "Task",
     path: Path,
-    drawn: "dict[str, Sequence[Image.Image]]",
+    drawn: "DrawnImages",
     checkpoint: "Checkpoint | None",
 ) -> Result:
     """Searches for one subject; images of its class that are drawn serve the next ones too."""
-    from cones.many import PHOTOGRAPHS, identity, is_done
-    from cones.objective import check_subjects
-    from cones.prior import all_class_images
+    from cones.folders import class_noun
+    from cones.many import is_done
+    from cones.subject import Subject
     from cones.summary import summary
 
-    backbone, config = searching.backbone, searching.config
-    wanted = identity(task, backbone, config)
-    if is_done(path, wanted):
+    noun = class_noun(task.folder)
+    wanted = searching.identity([Subject.from_folder(task.folder, noun, task.token)])
+    if not searching.overwrite and is_done(path, wanted):
         return {"state": "there"}
-    subjects, photos = read_subjects([task.folder], [str(wanted["class noun"])], [task.token])
-    say_what_is_small(photos, backbone)
-    check_subjects(backbone, subjects)
-    with progress() as on_step:
-        count, seed = config.prior_images, config.seed
-        drawn |= all_class_images(backbone, subjects, drawn, count, seed, on_step)
-    info = {PHOTOGRAPHS: str(wanted[PHOTOGRAPHS])}
-    neurons, seconds = searching.run(subjects, path, drawn, checkpoint, info=info)
+    subjects, photos = read_subjects([task.folder], [noun], [task.token])
+    say_what_is_small(photos, searching.backbone)
+    neurons, seconds = searching.run(subjects, path, checkpoint=checkpoint, drawn=drawn)
     report = json.loads(neurons.info["report"])
     return {"state": "found", **summary(neurons), "report": report, "seconds": round(seconds, 1)}
 

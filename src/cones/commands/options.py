@@ -96,6 +96,9 @@ def prompt(default: str | bool = True) -> Any:
     )
 
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="replace even what is no older result of this command")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
 ClassNouns = Annotated[
     list[str],

@@ -24,14 +24,18 @@ def overlap(
         ),
     ] = None,
     out: options.OutPicture = Path("overlap.png"),
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Count what neurons of several subjects share, against chance."""
     if len(files) < 2:
         raise typer.BadParameter("expected two neuron files or more, found one")
     with waiting(LOADING):
-        from cones.commands.figures import overlap_figure, save_figure
+        from cones.commands.figures import figure_bytes, overlap_figure
+        from cones.files import write_result
+        from cones.locks import claimed
         from cones.neuronfile import load
+        from cones.outputs import check_picture
         from cones.overlap import compared_with_joint, grouped, pairwise, words
 
     out = out / "overlap.png" if out.is_dir() else out
@@ -40,7 +44,9 @@ def overlap(
     pairs = pairwise(sets, names)
     groups = grouped(pairs)
     compared = compared_with_joint(reduce(or_, sets), load(joint)) if joint else None
-    save_figure(overlap_figure(names, pairs, groups, compared), out)
+    with claimed(out):
+        check_picture(out, "overlap", files, overwrite)
+        write_result(out, figure_bytes(overlap_figure(names, pairs, groups, compared), "overlap"))
     if as_json:
         told = {
             "pairs": [pair.as_dict() for pair in pairs],

@@ -32,6 +32,7 @@ def precision(
     rate: Rate = 0.1,
     batch: Batch = 8,
     out: options.OutPicture = Path("precision.png"),
+    overwrite: options.Overwrite = False,
     mixed_precision: options.MixedPrecision = "no",
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
@@ -40,8 +41,10 @@ def precision(
     with waiting(LOADING):
         from cones.combine import combine
         from cones.evaluate.precision import PLACES, compare_precisions
-        from cones.files import writable_folder
+        from cones.files import write_result
+        from cones.locks import claimed
         from cones.neuronfile import load
+        from cones.outputs import check_picture
         from cones.tune import TuneConfig
 
     config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
@@ -49,28 +52,28 @@ def precision(
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     out = out / "precision.png" if out.is_dir() else out
-    writable_folder(out.parent)
-    backbone = opening.backbone(mixed_precision)
-    say_what_is_small(photos, backbone)
     texts, seeds = prompt or PLACES, range(seed, seed + num_images)
-    with progress() as on_step:
-        rows = compare_precisions(
-            backbone, neurons, subjects, texts, seeds, config, on_step=on_step
-        )
-    _save(rows, [f"{text} {number}" for text in texts for number in seeds], out)
+    with claimed(out):
+        check_picture(out, "precision", files, overwrite)
+        backbone = opening.backbone(mixed_precision)
+        say_what_is_small(photos, backbone)
+        with progress() as on_step:
+            rows = compare_precisions(
+                backbone, neurons, subjects, texts, seeds, config, on_step=on_step
+            )
+        write_result(out, _sheet(rows, [f"{text} {number}" for text in texts for number in seeds]))
     if as_json:
         print_json({"file": str(out), "rows": [row.as_dict() for row in rows]})
     else:
         _print(rows, out)
 
 
-def _save(rows: "Sequence[PrecisionRow]", columns: Sequence[str], path: Path) -> None:
-    from cones.files import atomic_path
-    from cones.pictures import contact_sheet
+def _sheet(rows: "Sequence[PrecisionRow]", columns: Sequence[str]) -> bytes:
+    from cones.pictures import KIND, contact_sheet, png_bytes
 
     labels = [f"{row.name} {row.nbytes:,} bytes" if row.neurons else row.name for row in rows]
-    with atomic_path(path) as temporary:
-        contact_sheet([row.pictures for row in rows], labels, columns).save(temporary, "PNG")
+    sheet = contact_sheet([row.pictures for row in rows], labels, columns)
+    return png_bytes(sheet, {KIND: "precision"})
 
 
 def _print(rows: "Sequence[PrecisionRow]", path: Path) -> None:

@@ -1,10 +1,15 @@
 """What `cones find` does for a subject, or for several together, once the base model is open."""
 
+import json
+import shlex
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from cones.neurons import ConceptNeurons
     from cones.objective import ClassImages
     from cones.pictures import Picture
+    from cones.prior import DrawnImages
     from cones.processes import Processes
     from cones.subject import Subject
 
@@ -36,6 +42,7 @@ class Searching:
         logging_dir: folder of the logs.
         validation_prompt: drawn for the log; `{}` stands for the subjects' words.
         processes: those that share the samples of each step; the main one writes.
+        overwrite: whether a file may take the place of one that is no older result of its own.
     """
 
     backbone: "Backbone"
@@ -44,15 +51,35 @@ class Searching:
     logging_dir: Path
     validation_prompt: str | None
     processes: "Processes"
+    overwrite: bool = False
+
+    def identity(
+        self,
+        subjects: "Sequence[Subject]",
+        class_images: "ClassImages | None" = None,
+        start: "ConceptNeurons | None" = None,
+    ) -> dict[str, Any]:
+        """What a search depends on."""
+        from cones.identity import identity
+
+        return identity(
+            "find", self._model, subjects, self.config, class_images, start, self.processes
+        )
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        from cones.identity import model_identity
+
+        return model_identity(self.backbone)
 
     def run(
         self,
         subjects: "Sequence[Subject]",
         path: Path,
-        class_images: "ClassImages",
+        class_images: "ClassImages | None" = None,
         checkpoint: "Checkpoint | None" = None,
         start: "ConceptNeurons | None" = None,
-        info: Mapping[str, str] | None = None,
+        drawn: "DrawnImages | None" = None,
     ) -> "tuple[ConceptNeurons, float]":
         """Finds neurons, writes their file and logs them.
 
@@ -62,18 +89,30 @@ class Searching:
             class_images: images of a class, by its noun; the model draws the others.
             checkpoint: of the search; removed at the end.
             start: neurons to begin with.
-            info: what else the file is to say.
+            drawn: images of classes that earlier searches let the model draw.
 
         Returns:
             The neurons, and the seconds that it took.
         """
+        from cones.files import write_result
         from cones.find import find
+        from cones.identity import KEY
+        from cones.locks import claimed
+        from cones.neuronfile import to_bytes
+        from cones.outputs import check_result
 
         started = time.monotonic()
         settings = asdict(self.config)
+        own = self.identity(subjects, class_images, start)
         report_to = self.report_to if self.processes.is_main else "none"
-        with reporting(report_to, self.logging_dir, path.name, settings) as report:
-            with progress() as on_step:
+        with ExitStack() as stack:
+            if self.processes.is_main:
+                stack.enter_context(claimed(path))
+            check_result(path, own, overwrite=self.overwrite)
+            report = stack.enter_context(
+                reporting(report_to, self.logging_dir, path.name, settings)
+            )
+            with progress() as on_step, resumable(checkpoint):
                 neurons = find(
                     self.backbone,
                     subjects,
@@ -83,10 +122,11 @@ class Searching:
                     start,
                     checkpoint,
                     self.processes,
+                    drawn,
                 )
-            neurons = replace(neurons, info={**neurons.info, **(info or {})})
+            neurons = replace(neurons, info={**neurons.info, KEY: json.dumps(own)})
             if self.processes.is_main:
-                neurons.save(path)
+                write_result(path, to_bytes(neurons))
             if checkpoint:
                 checkpoint.remove()
             seconds = time.monotonic() - started
@@ -106,7 +146,11 @@ class Searching:
 
 
 def checkpoint_of(
-    path: Path, every: int | None, resume: str | None, written: bool = True
+    path: Path,
+    every: int | None,
+    resume: str | None,
+    written: bool = True,
+    overwrite: bool = False,
 ) -> "Checkpoint | None":
     """Where the search of a neuron file is kept, if it is; `written` by this process or not."""
     from cones.checkpoint import STEPS, Checkpoint
@@ -117,4 +161,19 @@ def checkpoint_of(
     file = own if resume in (None, "latest") else Path(str(resume))
     if resume not in (None, "latest") and not file.is_file():
         raise typer.BadParameter(f"--resume_from_checkpoint: there is no file {file}")
-    return Checkpoint(file, STEPS if every is None else every, resume is not None, written)
+    steps = STEPS if every is None else every
+    return Checkpoint(file, steps, resume is not None, written, overwrite)
+
+
+@contextmanager
+def resumable(checkpoint: "Checkpoint | None") -> Iterator[None]:
+    """Where the search in the block is interrupted, says how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if checkpoint is None:
+            stop.add_note("nothing is kept of this search; --checkpointing_steps 50 keeps the next")
+        elif checkpoint.path.exists():
+            resume = [] if checkpoint.resume else ["--resume_from_checkpoint", "latest"]
+            stop.add_note(f"go on with: {shlex.join(['cones', *sys.argv[1:], *resume])}")
+        raise

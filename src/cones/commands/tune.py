@@ -47,7 +47,8 @@ def tune(
     rate: Rate = 0.1,
     batch: Batch = 8,
     seed: Annotated[int, options.seed()] = 0,
-    out: Annotated[Path, options.out_file(True)] = Path("tuned.cones.safetensors"),
+    out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN-tuned{options.SUFFIX}")] = None,
+    overwrite: options.Overwrite = False,
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
     opening: Opening = TOYBOX,
@@ -56,8 +57,11 @@ def tune(
     """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
     with waiting(LOADING):
         from cones.combine import combine
-        from cones.files import writable_folder
-        from cones.neuronfile import load
+        from cones.files import write_result
+        from cones.identity import KEY, identity, model_identity
+        from cones.locks import claimed
+        from cones.neuronfile import load, to_bytes
+        from cones.outputs import check_result
         from cones.tune import TuneConfig
         from cones.tune import tune as tune_neurons
 
@@ -66,15 +70,18 @@ def tune(
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     path = output_path(
-        out, [subject.token for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
+        out, [subject.phrase for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
     )
-    writable_folder(path.parent)
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
+    own = identity("tune", model_identity(backbone), subjects, config, start=neurons)
     started = time.monotonic()
-    with progress() as on_step:
-        tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
-    tuned.save(path)
+    with claimed(path):
+        check_result(path, own, files, overwrite)
+        with progress() as on_step:
+            tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
+        tuned = replace(tuned, info={**tuned.info, KEY: json.dumps(own)})
+        write_result(path, to_bytes(tuned))
     _print(tuned, path, time.monotonic() - started, as_json)
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import nn
 
 from cones.errors import InputError
-from cones.files import atomic_path, atomic_write
+from cones.files import atomic_write
+from cones.pictures import png_bytes
 
 Cell = dict[str, Any]
 
@@ -56,8 +55,7 @@ class Cells:
     def put(self, path: Path, cell: Cell, pictures: Sequence[Image.Image] = ()) -> None:
         """Writes a cell, its pictures first."""
         if pictures:
-            with atomic_path(pictures_of(path)) as temporary:
-                strip(pictures).save(temporary)
+            atomic_write(pictures_of(path), png_bytes(strip(pictures), {}))
         atomic_write(path, json.dumps(cell, indent=1).encode())
 
 
@@ -90,13 +88,3 @@ def part(text: str) -> tuple[int, int]:
 def files_hash(paths: Iterable[Path]) -> str:
     """A hash of what files hold, in their order; 16 hex digits."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
-
-
-def modules_hash(modules: Iterable[nn.Module]) -> str:
-    """A hash of all weights of some networks; 16 hex digits."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)}\n".encode())
-            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

@@ -5,6 +5,8 @@ comparison goes on where it stopped and several processes share it.
 """
 
 import logging
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -15,13 +17,14 @@ import torch
 from torch import nn
 
 from cones.backbone import Backbone
-from cones.blocks import Block
-from cones.errors import ConesError
-from cones.evaluate.cells import Cell, Cells, modules_hash
+from cones.errors import BusyError, ConesError
+from cones.evaluate.cells import Cell, Cells
 from cones.evaluate.contestants import CONTESTANTS, Fits, check_methods, provenance
 from cones.evaluate.evaluation import Trial
 from cones.evaluate.groups import Group, design, read_tree
 from cones.evaluate.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
+from cones.identity import model_identity, modules_hash
+from cones.locks import claimed
 from cones.search import OnStep
 
 log = logging.getLogger("cones")
@@ -122,7 +125,15 @@ class Comparison:
         ]
 
     def _provenance(self, method: str, group: Group) -> dict[str, Any]:
-        members = [[member.subject.phrase, member.photos] for member in group]
+        members = [
+            [
+                member.subject.token,
+                member.subject.class_noun,
+                member.subject.prompts(),
+                member.photos,
+            ]
+            for member in group
+        ]
         shared = {key: self.about[key] for key in ("protocol", "model")}
         return {**shared, "members": members, **provenance(method, len(group))}
 
@@ -144,10 +155,15 @@ class Comparison:
         """
         mine = self.tasks[part[0] :: part[1]]
         missing = [task for task in mine if self._kept.get(task.path) is None]
-        for number, task in enumerate(missing):
-            self._measure(task)
-            if on_step is not None:
-                on_step("compare", number + 1, len(missing), {})
+        number = 0
+        for wait in (0.0, math.inf):  # what another process measures is waited for at the end
+            for task in missing:
+                with suppress(BusyError), claimed(task.path, wait):
+                    if self._kept.get(task.path) is None:
+                        self._measure(task)
+                        number += 1
+                        if on_step is not None:
+                            on_step("compare", number, len(missing), {})
 
     def _measure(self, task: Task) -> None:
         cell: Cell = {
@@ -205,11 +221,8 @@ def _protocol(protocol: Protocol, config: CompareConfig) -> dict[str, Any]:
 
 def _model(backbone: Backbone) -> dict[str, Any]:
     """What tells the base model from others, and this package's version."""
-    pipeline = backbone.pipeline
-    with Block(backbone):
-        weights = modules_hash([backbone.denoiser, pipeline.vae, pipeline.text_encoder])
     return {
-        "weights": weights,
+        **model_identity(backbone),
         "precision": backbone.provenance()["precision"],
         "cones": version("cones-diffusion"),
     }

@@ -6,6 +6,7 @@ subjects of a group jointly. Their steps grow with the number of subjects and th
 subject in a step shrink with it, so that a subject is seen as often as alone, at least.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,8 @@ from cones.errors import InputError
 from cones.evaluate.cells import Cells
 from cones.evaluate.groups import Group
 from cones.generate import Artifact
+from cones.identity import identity
+from cones.locks import claimed
 from cones.methods import METHODS
 from cones.methods.artifact import Cones, load_artifact
 from cones.methods.training import RivalConfig
@@ -58,17 +61,21 @@ class Fits:
         """`together`, or the file of an earlier fit."""
         provenance = {
             "revision": REVISION,
-            "model": self._model,
-            "subjects": [[member.subject.phrase, member.photos] for member in group],
-            "settings": asdict(settings(method, len(group))),
+            **identity(
+                method,
+                self._model,
+                [member.subject for member in group],
+                settings(method, len(group)),
+            ),
         }
         path = self._kept.path("-".join([*(member.name for member in group), method]), provenance)
         file = path.with_suffix(".safetensors")
-        if (cell := self._kept.get(path)) is None:
-            fitted = self.together(method, group)
-            fitted.artifact.save(file)
-            cell = {"seconds": fitted.seconds, "provenance": provenance}
-            self._kept.put(path, cell)
+        with claimed(path, wait=math.inf):  # another process may be fitting it
+            if (cell := self._kept.get(path)) is None:
+                fitted = self.together(method, group)
+                fitted.artifact.save(file)
+                cell = {"seconds": fitted.seconds, "provenance": provenance}
+                self._kept.put(path, cell)
         return Fitted(load_artifact(file), float(cell["seconds"]))
 
     def together(self, method: str, group: Group) -> Fitted:

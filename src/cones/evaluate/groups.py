@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cones.backbone import Backbone
 from cones.errors import InputError
-from cones.evaluate.cells import files_hash
 from cones.files import shown
 from cones.folders import class_noun, warn_of_twins
+from cones.identity import images_hash
 from cones.listing import natural_key
 from cones.neurons import SubjectInfo
 from cones.paths import did_you_mean
@@ -29,7 +29,7 @@ class Member:
     Attributes:
         folder: of its photographs.
         subject: these, with its words.
-        photos: a hash of their files.
+        photos: a hash of their pixels.
     """
 
     folder: Path
@@ -85,7 +85,7 @@ def read_tree(folder: Path, backbone: Backbone) -> list[Member]:
 def _member(folder: Path, token: str) -> Member:
     photos = load_photos(folder)
     subject = Subject(photos.images, class_noun(folder), token)
-    return Member(folder, subject, files_hash(photos.paths))
+    return Member(folder, subject, images_hash(photos.images))
 
 
 def design(members: Sequence[Member], size: int, count: int) -> list[Group]:

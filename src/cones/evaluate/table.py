@@ -13,7 +13,9 @@ from cones.evaluate.contestants import CONTESTANTS
 from cones.evaluate.layout import RENDERS, Row, command, markdown, picture
 from cones.evaluate.metrics import mean_and_se
 from cones.evaluate.protocol import TOYBOX, Protocol
-from cones.files import atomic_path, atomic_write
+from cones.files import atomic_write
+from cones.outputs import REMEDY
+from cones.pictures import png_bytes
 from cones.processes import ALONE, Processes
 from cones.search import OnStep
 
@@ -30,6 +32,7 @@ def compare(
     part: tuple[int, int] = (0, 1),
     on_step: OnStep | None = None,
     processes: Processes = ALONE,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Compares Cones with its rivals; goes on where an earlier comparison stopped.
 
@@ -46,6 +49,7 @@ def compare(
         part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
         on_step: called with ("compare", cells measured, of how many missing ones, {}).
         processes: those of this command; they share its part, and the main one writes the table.
+        overwrite: whether another table in `out` may be replaced as a whole.
 
     Returns:
         What `table.json` holds; the main process alone knows it.
@@ -55,7 +59,7 @@ def compare(
             unlike protocol.
     """
     comparison = Comparison(backbone, subjects, cache, config, protocol)
-    kept = kept_rows(out, comparison)
+    kept = [] if overwrite else kept_rows(out, comparison)
 
     def measured(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         if processes.is_main:
@@ -112,10 +116,14 @@ def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
     """Rows of an earlier `table.json` that a comparison is not about, so that they stay in it.
 
     Raises:
-        InputError: the file is no such table, or has such rows of an unlike protocol, model, ...
+        InputError: the file is no such table, of other subjects or another model, or has such rows
+            of an unlike protocol, ...; or there are only the files that belong to it.
     """
     path = out / "table.json"
     if not path.exists():
+        for other in (out / "table.md", out / "table.png"):
+            if other.exists():
+                raise InputError(f"{other}: is there without {path.name}; {REMEDY}")
         return []
     ours = {
         (size, method)
@@ -131,10 +139,16 @@ def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
         raise InputError(
             f"{path}: is no table of cones compare ({error!r}); remove it, or give another --out"
         ) from error
+    if about["subjects"] != comparison.about["subjects"] or _base(about) != _base(comparison.about):
+        raise InputError(f"{path}: is of other subjects or of another model; {REMEDY}")
     if kept:
         for key, value in comparison.about.items():
             _require_alike(key, about, {key: value}, str(path))
     return [row for row in kept if row["method"] in (*CONTESTANTS, RENDERS)]
+
+
+def _base(about: Mapping[str, Any]) -> object:
+    return about["model"].get("base model")
 
 
 def _require_alike(key: str, one: Mapping[str, Any], two: Mapping[str, Any], where: str) -> None:
@@ -183,6 +197,5 @@ def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> 
     atomic_write(out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
     atomic_write(out / "table.md", text.encode())
     if figure:
-        with atomic_path(where) as temporary:
-            figure.save(temporary)
+        atomic_write(where, png_bytes(figure, {}))
     return table

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cones.backbone import Backbone
 from cones.container import format_name
 from cones.generate import Artifact
 from cones.methods.tuned import FORMAT, TunedWeights
-from cones.neuronfile import load, nbytes, neurons_hash
+from cones.neuronfile import load, nbytes, neurons_hash, to_bytes
 from cones.neurons import ConceptNeurons, SubjectInfo
 from cones.shutting import shut
 
@@ -49,6 +49,10 @@ class Cones:
         """The size of the neuron file."""
         return nbytes(self.neurons)
 
+    def to_bytes(self) -> bytes:
+        """The bytes of the neuron file."""
+        return to_bytes(self.neurons)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a neuron file."""
         self.neurons.save(path)
@@ -56,6 +60,16 @@ class Cones:
     def digest(self) -> str:
         """`cones.neuronfile.file_hash` of the file that `save` writes."""
         return neurons_hash(self.neurons)
+
+
+def with_info(artifact: Artifact, more: Mapping[str, str]) -> Artifact:
+    """An artifact that says more about where it comes from."""
+    if isinstance(artifact, Cones):
+        neurons = artifact.neurons
+        return Cones(replace(neurons, info={**neurons.info, **more}))
+    if isinstance(artifact, TunedWeights):
+        return replace(artifact, info={**artifact.info, **more})
+    raise TypeError(f"{type(artifact).__name__}: has no file")
 
 
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:

@@ -102,7 +102,7 @@ class TunedWeights:
 
     def nbytes(self) -> int:
         """The size of the artifact file: all values as float16."""
-        return len(self._bytes())
+        return len(self.to_bytes())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an artifact file, all or nothing.
@@ -110,11 +110,11 @@ class TunedWeights:
         Raises:
             InputError: `path` cannot be written.
         """
-        atomic_write(path, self._bytes())
+        atomic_write(path, self.to_bytes())
 
     def digest(self) -> str:
         """The first 16 hex digits of the SHA-256 of the file that `save` writes."""
-        return hashlib.sha256(self._bytes()).hexdigest()[:16]
+        return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TunedWeights":
@@ -204,13 +204,14 @@ class TunedWeights:
             **origin.to_metadata((self.subjects, self.base, self.info)),
         }
 
-    def _bytes(self) -> bytes:
+    def to_bytes(self) -> bytes:
+        """The bytes of the artifact file."""
         arrays = {name: value.numpy() for name, value in self._tensors().items()}
         return b"".join(FORMAT.parts(arrays, self._metadata()))
 
 
 def _parsed(container: Container, name: str) -> TunedWeights:
-    """What `_bytes` was made of."""
+    """What `to_bytes` was made of."""
     try:
         subjects, base, info = origin.from_metadata(container.metadata)
         of = _by_kind(container.tensors)

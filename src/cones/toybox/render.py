@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cones.errors import InputError
+from cones.files import atomic_path, atomic_write
 from cones.textfiles import bad_line, read_json_lines
 from cones.toybox import world
 from cones.toybox.captions import plain_caption
@@ -124,30 +125,35 @@ def save_subject(photos: SubjectPhotos, folder: Path) -> None:
     go away.
 
     Raises:
-        InputError: there is a `metadata.jsonl` of another kind.
+        InputError: there is a `metadata.jsonl` of another kind, or another's picture.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    metadata = folder / "metadata.jsonl"
+    metadata, earlier = folder / "metadata.jsonl", set()
     if metadata.is_file():
-        earlier = read_json_lines(metadata)
-        for line, entry in earlier:
+        for line, entry in read_json_lines(metadata):
             if not ("look" in entry and isinstance(entry.get("file_name"), str)):
                 raise bad_line(metadata, line, "a rendered picture", "another's photograph")
-        for _, entry in earlier:
-            (folder / Path(entry["file_name"]).name).unlink(missing_ok=True)
-    lines = []
-    for number, (scene, image) in enumerate(zip(photos.scenes, photos.images, strict=True)):
-        name = f"{number:02d}.png"
-        image.save(folder / name)
-        entry = {
+            earlier.add(Path(entry["file_name"]).name)
+    images = {f"{number:02d}.png": image for number, image in enumerate(photos.images)}
+    for name in images.keys() - earlier:
+        if (folder / name).exists():
+            raise InputError(f"{folder / name}: is another's picture; name another folder")
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
+    entries = [
+        {
             "file_name": name,
             "class": photos.noun,
             "look": photos.look.as_dict(),
             "place": scene.place,
             "text": plain_caption(photos.noun, scene.place),
         }
-        lines.append(json.dumps(entry))
-    metadata.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name, scene in zip(images, photos.scenes, strict=True)
+    ]
+    # First, so that the pictures that a killed process has written are known as ours.
+    atomic_write(metadata, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    for name, image in images.items():
+        with atomic_path(folder / name) as temporary:
+            image.save(temporary, "PNG")
 
 
 def main() -> None:
