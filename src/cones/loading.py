@@ -17,6 +17,7 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from cones.devices import default_dtype
 from cones.errors import InputError, is_out_of_memory
@@ -130,7 +131,9 @@ def _open_folder(path: Path, request: Request) -> DiffusionPipeline:
         **_unchecked(kind),
     )
     for part, each in headers.items():
-        check_complete(path / part, each, getattr(pipeline, part))
+        module = getattr(pipeline, part)
+        if isinstance(module, PreTrainedModel):  # diffusers leaves such weights empty instead
+            check_complete(path / part, each, module)
     return _predicting(pipeline, request.prediction_type)
 
 

@@ -101,7 +101,7 @@ class ModelFolder:
 
 
 def check_complete(place: Path, headers: Sequence[Header], module: nn.Module) -> None:
-    """Refuses a component some of whose weights are in no file: they would be random.
+    """Refuses a model of transformers some of whose weights are in no file: they would be random.
 
     Args:
         place: of the component.
