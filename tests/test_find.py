@@ -221,12 +221,8 @@ def test_the_prior_of_the_paper_holds_class_images_only(
 
 
 def test_a_model_of_another_type_can_be_searched(subject: Subject) -> None:
-    half = load_backbone(tiny_pipeline(), dtype=torch.bfloat16)
-    half.pipeline.to(torch.bfloat16)
-    try:
-        assert len(find(half, subject, QUICK)) > 0
-    finally:
-        half.pipeline.to(torch.float32)
+    half = load_backbone(tiny_pipeline().to(torch.bfloat16))
+    assert len(find(half, subject, QUICK)) > 0
 
 
 def test_batches_differ_from_step_to_step_and_from_the_held_out(
