@@ -129,6 +129,13 @@ def test_autocast_is_in_it(backbone: Backbone) -> None:
     assert told == "autocast None -> torch.bfloat16"
 
 
+def test_the_scheduler_is_in_it(backbone: Backbone) -> None:
+    told = differences(
+        model_identity(backbone), model_identity(replace(backbone, scheduler="DDIMScheduler"))
+    )
+    assert told == "scheduler default -> DDIMScheduler"
+
+
 def test_differences_are_a_short_line(backbone: Backbone) -> None:
     one = of(backbone)
     assert differences(one, one) == ""

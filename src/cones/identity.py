@@ -102,6 +102,7 @@ def model_identity(backbone: Backbone) -> dict[str, Any]:
         "prediction type": schedule.config.get("prediction_type"),
         "dtype": str(backbone.dtype),
         "autocast": str(backbone.amp),
+        "scheduler": backbone.scheduler or "default",
     }
 
 
