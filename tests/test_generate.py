@@ -132,6 +132,7 @@ def test_threads_draw_what_each_draws_alone(backbone: Backbone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_threads_draw_fifty_pictures_each(backbone: Backbone) -> None:
     drawn_in_threads(backbone, threads=8, pictures=50)
 
