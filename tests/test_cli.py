@@ -415,7 +415,7 @@ def test_evaluate_prints_scores(robot: Path, photos: Path, monkeypatch: pytest.M
                 "density": 0.05,
                 "bytes": 1234,
                 "n": 20,
-                "protocol": {"name": "toybox", "version": 1},
+                "protocol": {"name": "toybox", "version": 1, "features": "0123"},
             }
 
     def evaluate(*arguments: Any, **named: Any) -> Evaluation:
@@ -427,7 +427,9 @@ def test_evaluate_prints_scores(robot: Path, photos: Path, monkeypatch: pytest.M
     words = " ".join(passes("evaluate", *options, "--strength", 1.5).stdout.split())
     assert "text alignment 0.250 0.250 ± 0.010 unknown image alignment 0.750 0.750" in words
     assert "drift without the token: 0.125; its class is seen in 75% of the pictures" in words
-    assert "strength 1.5, 5.00% of the weights, 1,234 bytes; protocol toybox 1" in words
+    assert (
+        "strength 1.5, 5.00% of the weights, 1,234 bytes; protocol toybox 1, features 0123" in words
+    )
     assert given["prompts"] == PROMPTS and given["seeds"] == range(2, 6)
     assert given["strength"] == 1.5
     assert json.loads(passes("evaluate", *options, "--json").stdout)["drift"] == 0.125

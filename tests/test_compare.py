@@ -533,6 +533,7 @@ def test_the_command_writes_the_table_and_goes_on(
         (["--blocks", "0"], "blocks: expected at least 1, found 0"),
         (["--split", "3/2"], "split: expected i/n"),
         (["--subjects", "nowhere"], "nowhere: is no folder"),
+        ([], "protocol 'toybox': is for models of the toybox alone, found tiny"),
         (["--protocol", "clip"], "protocol 'clip': is unknown"),
         (["--clip", "x"], "protocol 'toybox': compares by toybox-clip alone"),
         (["--protocol", "cones", "--clip", "nowhere"], "nowhere: cannot be opened as a CLIP"),

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_pipeline, tiny_unet
+from safetensors.torch import load_file, save_file
+from tiny import tiny_folder, tiny_pipeline, tiny_unet
 from torch import Tensor
+from typer.testing import CliRunner
 
 from cones.backbone import Backbone
+from cones.cli import app
 from cones.errors import BaseModelError, InputError
 from cones.evaluate import (
     GENERAL_PROMPTS,
@@ -434,3 +437,118 @@ def test_a_protocol_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     assert protocol.dino is not None
     with pytest.raises(InputError, match="cannot be opened as a DINO"):
         protocol.dino()
+
+
+# -- what a protocol is for, and whole features ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def toybox() -> Backbone:
+    return load_backbone()
+
+
+def test_the_protocol_of_the_toybox_refuses_other_models(backbone: Backbone, photos: Path) -> None:
+    neurons, drawn = random_neurons(backbone, SUBJECT, 0.1, seed=0), []
+    with pytest.raises(InputError) as error:
+        evaluate(backbone, neurons, photos, on_step=lambda *step: drawn.append(step))
+    assert str(error.value) == (
+        f"protocol 'toybox': is for models of the toybox alone, found {backbone.name}; for others "
+        "give --protocol cones --clip FOLDER --dino FOLDER"
+    )
+    assert not drawn
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "message"),
+    [
+        (SUBJECT, "a {} on the moon", "knows the words of the toybox alone, found 'moon'"),
+        (SubjectInfo("sks", "tapir"), "a {}", "knows only robot, .*found 'tapir'"),
+    ],
+)
+def test_the_protocol_of_the_toybox_refuses_other_words(
+    toybox: Backbone, photos: Path, subject: SubjectInfo, prompt: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Trial(toybox, [subject], [photos], [prompt], [0])
+    assert Trial(toybox, [SUBJECT], [photos]).looks
+
+
+def test_the_protocol_of_the_toybox_refuses_other_photographs(
+    toybox: Backbone, photos: Path, tmp_path: Path
+) -> None:
+    for path in photos.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=f"that the toybox has rendered, found {tmp_path}; for"):
+        Trial(toybox, [SUBJECT], [tmp_path])
+    with pytest.raises(InputError, match="pictures of 64 x 64 pixels, found one of 80 x 64; for"):
+        Trial(toybox, [SUBJECT], [[Image.new("RGB", (80, 64))]])
+    scorer = Scorer(named_protocol("toybox"), [load_photos(photos).images], ["robot"])
+    with pytest.raises(InputError, match="pictures of 64 x 64 pixels"):
+        scorer.score([Image.new("RGB", (512, 512))], ["a robot"])
+
+
+def test_other_models_are_evaluated_by_a_clip_and_a_dino(
+    photos: Path, clip: Path, dino: Path, tmp_path: Path
+) -> None:
+    backbone = load_backbone(tiny_folder())
+    random_neurons(backbone, SUBJECT, 0.1, seed=0).save(tmp_path / "robot.cones.safetensors")
+    (tmp_path / "prompts").write_text("a {} on the moon")
+    options = [
+        "evaluate", "--neurons", tmp_path / "robot.cones.safetensors", "--images", photos, "--json",
+        "--model", tiny_folder(), "--num_images", 1, "--prompts", tmp_path / "prompts",
+    ]  # fmt: skip
+    refused = CliRunner().invoke(app, [str(each) for each in options])
+    assert refused.exit_code == 1
+    assert "give --protocol cones --clip FOLDER --dino FOLDER" in refused.stderr.splitlines()[-1]
+    options += ["--protocol", "cones", "--clip", clip, "--dino", dino]
+    done = CliRunner().invoke(app, [str(each) for each in options])
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["protocol"] == named_protocol("cones", str(clip), str(dino)).as_dict()
+    assert "dino_alignment" in told and told["protocol"]["name"] == "cones"
+
+
+def test_scores_say_by_which_networks(clip: Path, dino: Path) -> None:
+    features = {
+        named_protocol("cones", str(clip), str(dino)).as_dict()["features"],
+        named_protocol("cones", str(clip), str(dino)).as_dict()["features"],
+        named_protocol("toybox").as_dict()["features"],
+    }
+    assert len(features) == 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "1", "I;16", "CMYK"])
+def test_features_see_pictures_of_every_mode_as_people_do(
+    clip: Path, dino: Path, mode: str
+) -> None:
+    white = Image.new("RGB", (40, 40), "white")
+    given = Image.new("I;16", (40, 40), 65535) if mode == "I;16" else white.convert(mode)
+    if mode in ("RGBA", "LA"):
+        given = Image.new(mode, (40, 40))  # black, and wholly transparent
+    for features in (ClipFeatures(clip), DinoFeatures(dino)):
+        assert torch.equal(features.images([given]), features.images([white]))
+
+
+def test_what_is_no_picture_is_one_line(clip: Path) -> None:
+    for given in ([], ["photo.png"], [None], [Image.new("RGB", (0, 3))], [np.zeros((4, 4, 3))]):
+        with pytest.raises(InputError, match=r"^(pictures|features)"):
+            ClipFeatures(clip).images(given)  # type: ignore[arg-type]
+
+
+def test_a_clip_that_lacks_weights_is_refused(clip: Path, tmp_path: Path) -> None:
+    for path in clip.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({**weights, "logit_scale": torch.tensor(1.0)}, tmp_path / "model.safetensors")
+    assert ClipFeatures(tmp_path)
+    del weights["visual_projection.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 1 weights, such as visual_projection\.weight"):
+        ClipFeatures(tmp_path)
+
+
+def test_a_clip_with_damaged_weights_gives_no_scores(clip: Path) -> None:
+    features = ClipFeatures(clip)
+    features.model.visual_projection.weight.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="gives features that are NaN, infinite or zero; load an"):
+        features.images([Image.new("RGB", (8, 8))])

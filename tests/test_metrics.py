@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cones.errors import ConesError
 from cones.evaluate import metrics
 
 
@@ -39,6 +40,22 @@ def test_share_is_the_way_from_floor_to_ceiling() -> None:
     assert metrics.share(0.4, 0.5, 0.9) == pytest.approx(-0.25)
     assert metrics.share(0.6, 0.9, 0.9) is None
     assert metrics.share(0.6, 0.9, 0.5) is None
+    assert metrics.share(0.6, 0.5, 0.5 + 1e-6) is None  # no way that a share can be told of
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_no_score_is_of_nothing_or_of_what_is_not_finite(value: float | None) -> None:
+    features = unit(2, 3) if value is not None else torch.zeros(0, 3)
+    features[:1] = value or 0
+    for measured in (
+        lambda: metrics.text_alignment(features, features),
+        lambda: metrics.image_alignment(features, unit(1, 3)),
+        lambda: metrics.drift(features, features),
+        lambda: metrics.presence(features, [0], [1] * len(features)),
+        lambda: metrics.mean_and_se([] if value is None else [1.0, value]),
+    ):
+        with pytest.raises(ConesError, match=r"expected finite values"):
+            measured()
 
 
 def test_mean_and_standard_error() -> None:

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -126,13 +125,14 @@ def test_a_missing_folder_is_one_line(files: list[str], tmp_path: Path) -> None:
 def test_precision_draws_and_measures_each(
     files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sys.modules[compare_precisions.__module__]
-    monkeypatch.setattr(home, "compare_precisions", partial(compare_precisions, protocol=QUICK))
+    monkeypatch.setattr(sys.modules["cones.evaluate"], "named_protocol", lambda *_: QUICK)
     out = tmp_path / "precision.png"
     drawing = ("--prompt", "a {} and a {other}", "--num_images", "2", "--out", tmp_path)
     result = cones("precision", *files, *drawing, "--json")
     assert result.exit_code == 0, result.output
-    rows = {row["precision"]: row for row in json.loads(result.stdout)["rows"]}
+    told = json.loads(result.stdout)
+    assert told["protocol"] == QUICK.as_dict()
+    rows = {row["precision"]: row for row in told["rows"]}
     assert [*rows] == ["base model", *PRECISIONS]
     sizes = {name: row["bytes"] for name, row in rows.items()}
     assert sizes["base model"] == 0 < sizes["binary"] < sizes["quaternary"] < sizes["float32"]

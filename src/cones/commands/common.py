@@ -79,6 +79,11 @@ def tell(*lines: object) -> None:
         typer.echo(printable(line, MAX_LINE))
 
 
+def protocol_in_words(told: Mapping[str, Any]) -> str:
+    """A protocol's name, version and networks: scores by others are not comparable."""
+    return f"protocol {told['name']} {told['version']}, features {told['features']}"
+
+
 def print_json(value: object) -> None:
     """Prints a value for machines to stdout, in ASCII: any encoding holds it."""
     typer.echo(json.dumps(value, indent=2))

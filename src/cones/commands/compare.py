@@ -13,6 +13,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    protocol_in_words,
     tell,
     waiting,
 )
@@ -62,27 +63,9 @@ def compare(
     ),
     out: Annotated[Path, options.out_folder("folder of table.md, .json and .png")] = Path("docs"),
     overwrite: options.Overwrite = False,
-    protocol: Annotated[
-        str, typer.Option(help="toybox, or cones or custom-diffusion for photographs")
-    ] = "toybox",
-    clip: Annotated[
-        str | None,
-        typer.Option(
-            parser=values.place,
-            metavar="NAME",
-            help="CLIP of the protocol: a folder or hub name",
-            show_default="its own",
-        ),
-    ] = None,
-    dino: Annotated[
-        str | None,
-        typer.Option(
-            parser=values.place,
-            metavar="NAME",
-            help="DINO of the protocol: a folder or hub name",
-            show_default="its own",
-        ),
-    ] = None,
+    protocol: options.ProtocolName = "toybox",
+    clip: options.Clip = None,
+    dino: options.Dino = None,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
@@ -144,4 +127,4 @@ def _print(table: dict[str, Any], out: Path) -> None:
     ]
     columns = ["subjects, method", *(name.replace("_", " ") for name in names), "bytes", "groups"]
     print_table(columns, rows)
-    tell(f"look at: {out / 'table.md'}")
+    tell(protocol_in_words(table["protocol"]), f"look at: {out / 'table.md'}")

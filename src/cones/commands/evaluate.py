@@ -11,6 +11,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    protocol_in_words,
     read_photos,
     tell,
     waiting,
@@ -26,17 +27,21 @@ def evaluate(
     num_images: options.NumImages = 4,
     seed: Annotated[int, options.seed()] = 0,
     strength: options.Strength = None,
+    protocol: options.ProtocolName = "toybox",
+    clip: options.Clip = None,
+    dino: options.Dino = None,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how well pictures follow their prompts and show the subject."""
     with waiting(LOADING):
-        from cones.evaluate import PROMPTS
+        from cones.evaluate import PROMPTS, named_protocol
         from cones.evaluate import evaluate as measure
         from cones.neuronfile import load
         from cones.textfiles import read_prompts
 
     found = load(neurons)
+    measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)
     texts = read_prompts(prompts) if prompts else PROMPTS
     backbone = opening.backbone()
     for note in read_photos(images).enlarged(backbone.resolution):
@@ -44,7 +49,14 @@ def evaluate(
     seeds = range(seed, seed + num_images)
     with progress() as on_step:
         evaluation = measure(
-            backbone, found, images, texts, seeds, strength=strength, on_step=on_step
+            backbone,
+            found,
+            images,
+            texts,
+            seeds,
+            strength=strength,
+            protocol=measured_by,
+            on_step=on_step,
         )
     if as_json:
         print_json(evaluation.as_dict())
@@ -54,8 +66,10 @@ def evaluate(
 
 def _print(result: Mapping[str, Any]) -> None:
     rows = []
-    for name in ("text_alignment", "image_alignment"):
-        error = result["se"][name]
+    for name in ("text_alignment", "image_alignment", "dino_alignment"):
+        if name not in result:
+            continue
+        error = result["se"].get(name)
         ceiling = result["ceiling"]
         rows.append(
             [
@@ -66,10 +80,9 @@ def _print(result: Mapping[str, Any]) -> None:
             ]
         )
     print_table(["", "base model", "neurons shut", "ceiling"], rows)
-    protocol = result["protocol"]
     tell(
         f"drift without the token: {result['drift']:.3f}; its class is seen in "
         f"{result['presence']:.0%} of the pictures",
         f"{result['n']} pictures, strength {result['strength']:g}, {result['density']:.2%} of the "
-        f"weights, {result['bytes']:,} bytes; protocol {protocol['name']} {protocol['version']}",
+        f"weights, {result['bytes']:,} bytes; {protocol_in_words(result['protocol'])}",
     )

@@ -312,3 +312,33 @@ Width = Annotated[
         show_default="the model's own",
     ),
 ]
+
+# -- scoring ---------------------------------------------------------------------------------------
+
+ProtocolName = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        help="how to score: toybox for the toybox alone; cones or custom-diffusion for others",
+    ),
+]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        "--clip",
+        parser=values.place,
+        metavar="NAME",
+        help="CLIP of the protocol: a folder or hub name",
+        show_default="its own",
+    ),
+]
+Dino = Annotated[
+    str | None,
+    typer.Option(
+        "--dino",
+        parser=values.place,
+        metavar="NAME",
+        help="DINO of the protocol: a folder or hub name",
+        show_default="its own",
+    ),
+]

@@ -10,6 +10,7 @@ from cones.commands.common import (
     print_json,
     print_table,
     progress,
+    protocol_in_words,
     tell,
     waiting,
 )
@@ -34,12 +35,16 @@ def precision(
     out: options.OutPicture = Path("precision.png"),
     overwrite: options.Overwrite = False,
     mixed_precision: options.MixedPrecision = "no",
+    protocol: options.ProtocolName = "toybox",
+    clip: options.Clip = None,
+    dino: options.Dino = None,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
     """Tune neurons at four precisions, and draw and measure the same with each."""
     with waiting(LOADING):
         from cones.combine import combine
+        from cones.evaluate import named_protocol
         from cones.evaluate.precision import PLACES, compare_precisions
         from cones.files import write_result
         from cones.locks import claimed
@@ -48,10 +53,13 @@ def precision(
         from cones.tune import TuneConfig
 
     config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
+    measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     out = out / "precision.png" if out.is_dir() else out
+    for folder in {path.parent for each in photos for path in each.paths}:
+        measured_by.scope().check_folder(folder)
     texts, seeds = prompt or PLACES, range(seed, seed + num_images)
     with claimed(out):
         check_picture(out, "precision", files, overwrite)
@@ -59,13 +67,15 @@ def precision(
         say_what_is_small(photos, backbone)
         with progress() as on_step:
             rows = compare_precisions(
-                backbone, neurons, subjects, texts, seeds, config, on_step=on_step
+                backbone, neurons, subjects, texts, seeds, config, measured_by, on_step=on_step
             )
         write_result(out, _sheet(rows, [f"{text} {number}" for text in texts for number in seeds]))
     if as_json:
-        print_json({"file": str(out), "rows": [row.as_dict() for row in rows]})
+        told = {"protocol": measured_by.as_dict(), "rows": [row.as_dict() for row in rows]}
+        print_json({"file": str(out), **told})
     else:
         _print(rows, out)
+        tell(protocol_in_words(measured_by.as_dict()))
 
 
 def _sheet(rows: "Sequence[PrecisionRow]", columns: Sequence[str]) -> bytes:

@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cones.backbone import Backbone
+from cones.checks import MAX_SEEDS, check_count, check_some
 from cones.errors import BusyError, ConesError
 from cones.evaluate.cells import Cell, Cells
 from cones.evaluate.contestants import CONTESTANTS, Fits, check_methods, provenance
 from cones.evaluate.evaluation import Trial
 from cones.evaluate.groups import Group, design, read_tree
 from cones.evaluate.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
-from cones.identity import model_identity, modules_hash
+from cones.identity import model_identity
 from cones.locks import claimed
 from cones.search import OnStep
 
 log = logging.getLogger("cones")
 
+MAX_GROUPS = 1000  # of each block
 MEASURES = ("text_alignment", "image_alignment", "dino_alignment", "presence", "drift", "bytes")
 
 
@@ -49,6 +50,14 @@ class CompareConfig:
     groups: int = 8
     prompts: tuple[str, ...] = PROMPTS
     num_images: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that nothing can be compared with."""
+        vars(self).update(  # the way round `frozen`
+            blocks=tuple(check_count("blocks", size) for size in check_some("blocks", self.blocks)),
+            groups=check_count("groups", self.groups, 1, MAX_GROUPS),
+            num_images=check_count("num_images", self.num_images, 1, MAX_SEEDS),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ class Comparison:
 
         Raises:
             InputError: an unknown method, a folder that cannot be used, too few subjects for a
-                block or too many for the tokens, or features that cannot be opened.
+                block or too many for the tokens, features that cannot be opened, or a protocol that
+                is not for this model or these photographs.
         """
         check_methods(config.methods)
         check_prompts(config.prompts)
@@ -107,6 +117,10 @@ class Comparison:
         self.members = read_tree(subjects, backbone)
         blocks = {size: design(self.members, size, config.groups) for size in config.blocks}
         self.planned = {size: len(groups) for size, groups in blocks.items()}
+        scope = protocol.scope()
+        scope.check(backbone, [member.subject.class_noun for member in self.members], ())
+        for member in self.members:
+            scope.check_folder(member.folder)
         self.about: dict[str, Any] = {
             "protocol": _protocol(protocol, config),
             "model": _model(backbone),
@@ -174,15 +188,16 @@ class Comparison:
         }
         pictures = []
         trial = self._trial(task.group)  # which refuses what cannot be drawn before all fitting
+        _ = trial.general_features  # so that what fails below is not the base model's fault
         try:
             fitted = CONTESTANTS[task.method].fit(self.fits, task.group)
+            found = trial.measure(fitted.artifact.applied(self.backbone))
         except ConesError as error:
             if type(error) is not ConesError:  # what the user gave cannot be used
                 raise
             log.warning("%s of %s: %s", task.method, ", ".join(cell["members"]), error)
             cell["diverged"] = str(error)
         else:
-            found = trial.measure(fitted.artifact.applied(self.backbone))
             cell |= {
                 **found.scores.as_dict(),
                 "drift": found.drift,
@@ -208,11 +223,8 @@ class Comparison:
 
 def _protocol(protocol: Protocol, config: CompareConfig) -> dict[str, Any]:
     """How it is measured, with the prompts and the seeds."""
-    opened = [protocol.features(), protocol.dino() if protocol.dino else None]
-    models = [getattr(each, "model", None) for each in opened]
     return {
         **protocol.as_dict(),
-        "features": modules_hash(each for each in models if isinstance(each, nn.Module)),
         "prompts": list(config.prompts),
         "general_prompts": list(GENERAL_PROMPTS),
         "seeds": list(range(config.num_images)),

@@ -3,16 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoModel
 
+from cones.checks import check_count
 from cones.errors import InputError
+from cones.evaluate.features import opening, unit_vectors, whole_network
+from cones.photos import rgb_images
 
 
 class DinoFeatures:
-    """The class token of a DINO, as unit vectors; pictures are compared with pictures alone."""
+    """The class token of a DINO, as unit vectors; pictures are compared with pictures alone.
+
+    Attributes:
+        model: the network.
+        processor: scales pictures as it was trained with.
+    """
 
     def __init__(
         self, model: str | Path, *, batch: int = 64, local_files_only: bool = True
@@ -25,31 +31,27 @@ class DinoFeatures:
             local_files_only: False lets a hub name be downloaded.
 
         Raises:
-            InputError: there is no such model.
+            InputError: there is no such model, or not all of it.
         """
         from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+        self.name, self.batch = str(model), check_count("batch", batch)
         options = {"local_files_only": local_files_only}
-        try:
-            self.model = AutoModel.from_pretrained(
-                model, dtype=torch.float32, add_pooling_layer=False, **options
-            )
+        with opening(model, "DINO", "a transformers ViTModel and its preprocessor"):
+            self.model = whole_network(model, add_pooling_layer=False, **options)
             self.processor = ViTImageProcessorPil.from_pretrained(model, **options)
-        except (OSError, ValueError, TypeError) as error:
+        if self.model.main_input_name != "pixel_values":
             raise InputError(
-                f"{model}: cannot be opened as a DINO ({' '.join(str(error).split())[:160]}); "
-                "expected a folder with a transformers ViTModel and its preprocessor"
-            ) from error
-        self.model.eval().requires_grad_(False)
-        self.batch = batch
+                f"{model}: expected a DINO, found {type(self.model).__name__}; name the folder of "
+                "a transformers ViTModel"
+            )
 
-    @torch.no_grad()
     def images(self, images: Sequence[Image.Image]) -> Tensor:
-        """RGB pictures of any size -> unit vectors, float32 `[n, d]`."""
-        parts = []
-        for start in range(0, len(images), self.batch):
-            chunk = [image.convert("RGB") for image in images[start : start + self.batch]]
-            pixels = self.processor(chunk, return_tensors="pt").pixel_values
-            tokens = self.model(pixel_values=pixels).last_hidden_state
-            parts.append(torch.nn.functional.normalize(tokens[:, 0].float(), dim=-1))
-        return torch.cat(parts)
+        """Pictures of any size and mode -> unit vectors, float32 `[n, d]`, on the CPU."""
+
+        def encode(chunk: Sequence[Image.Image]) -> Tensor:
+            pixels = self.processor(list(chunk), return_tensors="pt").pixel_values
+            tokens: Tensor = self.model(pixel_values=pixels).last_hidden_state
+            return tokens[:, 0]
+
+        return unit_vectors(self.name, encode, rgb_images(images, "pictures"), self.batch)

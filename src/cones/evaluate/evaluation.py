@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cones.backbone import Backbone, check_backbone
 from cones.blocks import Block
+from cones.checks import check_seeds
 from cones.errors import InputError
 from cones.evaluate import metrics
 from cones.evaluate.ceiling import fresh_renders, read_subject
@@ -74,9 +75,7 @@ class Trial:
             on_step: called as pictures are drawn.
         """
         check_prompts(prompts)
-        self.templates, self.seeds = tuple(prompts), tuple(seeds)
-        if not self.seeds:
-            raise InputError("seeds: expected at least one, found none")
+        self.templates, self.seeds = tuple(prompts), tuple(check_seeds(seeds))
         with Block(backbone):
             check_distinct_tokens(subjects, backbone.family.tokenizers)
         nouns = [subject.class_noun for subject in subjects]
@@ -84,6 +83,11 @@ class Trial:
         self.named = [filled(prompt, phrase, nouns) for prompt in prompts]
         self.plain = [filled(prompt, plain, nouns) for prompt in prompts]
         self.general = [filled(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]
+        scope = protocol.scope()
+        scope.check(backbone, nouns, [*self.plain, *self.general])
+        for folder in images:
+            if isinstance(folder, str | Path):
+                scope.check_folder(Path(folder))
         for prompt in self.named:
             backbone.check_prompt(prompt, [subject.token for subject in subjects])
         self.backbone, self.protocol, self.on_step = backbone, protocol, on_step
@@ -129,7 +133,7 @@ class Trial:
         """Draws within a context in which the subjects are shown, and scores the pictures."""
         with applied:
             pictures, general = self.draw(self.named), self.draw(self.general)
-        moved = metrics.drift(self._general_off, self.scorer.features.images(general))
+        moved = metrics.drift(self.general_features, self.scorer.features.images(general))
         return Measured(self.score(pictures), moved, tuple(pictures))
 
     def score(self, pictures: Sequence[Image.Image]) -> Scores:
@@ -157,7 +161,8 @@ class Trial:
         return self.score(self.renders) if self.renders else None
 
     @cached_property
-    def _general_off(self) -> Tensor:
+    def general_features(self) -> Tensor:
+        """Features of the base model's pictures of prompts that do not name the subjects."""
         return self.scorer.features.images(self.draw(self.general))
 
     def draw(self, prompts: Sequence[str]) -> list[Image.Image]:
@@ -222,9 +227,11 @@ def evaluate(
         on_step: called with ("draw", pictures drawn, of how many, {}).
 
     Raises:
-        InputError: neurons of no subject or of several, no photograph, an unusable prompt, or
-            features that cannot be opened.
+        InputError: neurons of no subject or of several, no photograph, an unusable prompt,
+            features that cannot be opened, or a protocol that is not for this model, these
+            photographs or these words (see `cones.evaluate.scope`).
         BaseModelError: the neurons are of a model of another layout.
+        ConesError: pictures or scores became NaN or infinite.
     """
     check_backbone(backbone)
     neurons = union(neurons)

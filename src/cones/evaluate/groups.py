@@ -8,6 +8,7 @@ from math import comb
 from pathlib import Path
 
 from cones.backbone import Backbone
+from cones.checks import check_count
 from cones.errors import InputError
 from cones.files import shown
 from cones.folders import class_noun, warn_of_twins
@@ -102,9 +103,8 @@ def design(members: Sequence[Member], size: int, count: int) -> list[Group]:
     Raises:
         InputError: there are fewer subjects than a group holds, or a number is below 1.
     """
-    for name, number in (("blocks", size), ("groups", count)):
-        if number < 1:
-            raise InputError(f"{name}: expected at least 1, found {number}")
+    check_count("blocks", size)
+    check_count("groups", count)
     if len(members) < size:
         raise InputError(
             f"blocks: a group of {size} needs {size} subjects, found {len(members)}; add subjects "

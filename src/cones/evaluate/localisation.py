@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from cones.attention import TIMESTEPS, AttentionMaps, photo_maps
 from cones.backbone import Backbone
+from cones.checks import MAX_IMAGES, MAX_SEED, check_count
 from cones.errors import InputError
 from cones.evaluate.ceiling import read_subject
 from cones.evaluate.metrics import mean_and_se
@@ -36,7 +37,7 @@ def auroc(scores: npt.ArrayLike, mask: Mask) -> float:
         mask: bool, of the same shape.
 
     Raises:
-        InputError: the shapes differ, a score is NaN, or there is nothing in or outside the mask.
+        InputError: the shapes differ, a score is not finite, or nothing is in or outside the mask.
     """
     inside, counts = _levels(scores, mask)
     outside = counts - inside
@@ -64,8 +65,11 @@ def _levels(scores: npt.ArrayLike, mask: Mask) -> tuple[npt.NDArray[Any], npt.ND
         raise InputError(
             f"mask: expected the shape {list(values.shape)} of the map, found {list(mask.shape)}"
         )
-    if np.isnan(values).any():
-        raise InputError("map: expected numbers, found NaN; the model or its neurons are damaged")
+    if not np.isfinite(values).all():
+        raise InputError(
+            "map: expected finite numbers, found NaN or infinity; the model or its neurons are "
+            "damaged"
+        )
     if mask.all() or not mask.any():
         found = "all" if mask.any() else "none"
         raise InputError(f"mask: expected places inside and outside, found {found} inside")
@@ -151,8 +155,7 @@ def localise(
         BaseModelError: the neurons are of a model of another layout.
     """
     subject = _only_subject(neurons)
-    if num < 1:
-        raise InputError(f"num: expected at least 1, found {num}")
+    num, seed = check_count("num", num, 1, MAX_IMAGES), check_count("seed", seed, 0, MAX_SEED)
     renders = _renders(*_look(Path(folder), subject), num, seed)
     images, masks = [each.image for each in renders], [each.masks[0] for each in renders]
     prompt = PROMPT.format(f"{subject.token} {subject.class_noun}")

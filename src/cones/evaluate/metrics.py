@@ -1,10 +1,17 @@
-"""What is measured, as pure functions of features. Features are unit vectors, float32 `[n, d]`."""
+"""What is measured, as pure functions of features. Features are unit vectors, float32 `[n, d]`.
+
+Each gives a number that means something: of nothing, of NaN or of infinity it raises `ConesError`.
+"""
 
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from cones.errors import ConesError
+
+LEAST_WAY = 0.01  # from floor to ceiling: less is no way that a share can be told of
 
 
 def prompt_similarities(images: Tensor, texts: Tensor) -> Tensor:
@@ -27,7 +34,7 @@ def text_alignment(images: Tensor, texts: Tensor) -> float:
         images: features of the pictures, `[n, d]`.
         texts: features of their prompts, `[n, d]`.
     """
-    return prompt_similarities(images, texts).mean().item()
+    return _mean("text alignment", prompt_similarities(images, texts))
 
 
 def image_alignment(images: Tensor, photos: Tensor) -> float:
@@ -37,7 +44,7 @@ def image_alignment(images: Tensor, photos: Tensor) -> float:
         images: features of the pictures, `[n, d]`.
         photos: features of the photographs, `[m, d]`.
     """
-    return photo_similarities(images, photos).mean().item()
+    return _mean("image alignment", photo_similarities(images, photos))
 
 
 def drift(off: Tensor, on: Tensor) -> float:
@@ -47,7 +54,7 @@ def drift(off: Tensor, on: Tensor) -> float:
         off: features of pictures drawn by the base model, `[n, d]`.
         on: features of those of the same prompts and seeds with the neurons shut, `[n, d]`.
     """
-    return 1 - prompt_similarities(off, on).mean().item()
+    return 1 - _mean("drift", prompt_similarities(off, on))
 
 
 def presence(similarities: Tensor, wanted: Sequence[int], named: Sequence[int]) -> float:
@@ -61,6 +68,7 @@ def presence(similarities: Tensor, wanted: Sequence[int], named: Sequence[int]) 
         wanted: the kind of each subject.
         named: of each picture, how many things its prompt names.
     """
+    _mean("presence", similarities)
     better = [(similarities > similarities[:, kind : kind + 1]).sum(1) for kind in wanted]
     return (torch.stack(better) < torch.tensor(named)).float().mean().item()
 
@@ -68,9 +76,10 @@ def presence(similarities: Tensor, wanted: Sequence[int], named: Sequence[int]) 
 def share(value: float, floor: float, ceiling: float) -> float | None:
     """How much of the way from floor to ceiling a value has gone: 0 to 1, outside if beyond.
 
-    None where the ceiling is not above the floor, so that there is no way to go.
+    None where the ceiling is not clearly above the floor, so that there is no way to go.
     """
-    return (value - floor) / (ceiling - floor) if ceiling > floor else None
+    way = ceiling - floor
+    return (value - floor) / way if way >= LEAST_WAY else None
 
 
 def mean_and_se(values: Sequence[float]) -> tuple[float, float | None]:
@@ -79,6 +88,8 @@ def mean_and_se(values: Sequence[float]) -> tuple[float, float | None]:
     Args:
         values: at least one. Of a single one the standard error is not known: None.
     """
+    if not values or not all(map(math.isfinite, values)):
+        raise ConesError(f"mean: expected finite values, found {list(values)[:4]}; measure again")
     mean = sum(values) / len(values)
     if len(values) < 2:
         return mean, None
@@ -93,3 +104,11 @@ def group_means(values: Tensor, groups: Sequence[object]) -> list[float]:
     sums = torch.zeros(len(labels)).index_add(0, index, values.cpu().float())
     means: list[float] = (sums / torch.bincount(index)).tolist()
     return means
+
+
+def _mean(name: str, values: Tensor) -> float:
+    """The mean of values that are finite; there is at least one."""
+    if not values.numel() or not values.isfinite().all():
+        found = "NaN or infinity" if values.numel() else "none"
+        raise ConesError(f"{name}: expected finite values of some pictures, found {found}")
+    return values.mean().item()

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from cones.backbone import Backbone
-from cones.errors import InputError
+from cones.checks import check_seeds, check_some
 from cones.evaluate.protocol import PROMPTS, TOYBOX, Protocol, check_prompts, filled
 from cones.evaluate.scores import Scorer, Scores
 from cones.generate import generate
@@ -87,19 +87,19 @@ def compare_precisions(
         The base model, then binary, quaternary, float16, float32.
 
     Raises:
-        InputError: an unusable prompt, no seed, or features that cannot be opened.
+        InputError: an unusable prompt, no seed, features that cannot be opened, or a protocol that
+            is not for this model, these photographs or these words.
     """
     check_prompts(prompts)
-    seeds = list(seeds)
-    if not seeds:
-        raise InputError("seeds: expected at least one, found none")
+    seeds = check_seeds(seeds)
     nouns = [subject.class_noun for subject in neurons.subjects]
-    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
-    given = [subjects] if isinstance(subjects, Subject) else subjects
-    scorer = Scorer(protocol, [each.images for each in given], [each.class_noun for each in given])
     phrase, plainly = together(each.phrase for each in neurons.subjects), together(nouns)
     named = [filled(prompt, phrase, nouns) for prompt in prompts]
     plain = [filled(prompt, plainly, nouns) for prompt in prompts for _ in seeds]
+    protocol.scope().check(backbone, nouns, plain)
+    given = check_some("subjects", [subjects] if isinstance(subjects, Subject) else subjects)
+    scorer = Scorer(protocol, [each.images for each in given], [each.class_noun for each in given])
+    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
     done: list[Picture] = []
 
     def drawn(picture: Picture) -> None:

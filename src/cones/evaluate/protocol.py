@@ -5,12 +5,14 @@ Scores of different protocols are never compared with each other, so each carrie
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
+from cones.checks import check_count, check_number
 from cones.errors import InputError
 from cones.evaluate.dino import DinoFeatures
-from cones.evaluate.features import ClipFeatures, Features
+from cones.evaluate.features import ClipFeatures, Features, features_hash
+from cones.evaluate.scope import Scope, ToyboxScope
 from cones.toybox import weights
 from cones.toybox.world import CLASSES
 
@@ -62,6 +64,10 @@ class Protocol:
         steps: of the sampler.
         guidance: of classifier-free guidance.
         solver: the sampler; only a name, since `cones.generate` has one.
+        scope: makes what tells which base models, words and photographs it is for.
+
+    Raises:
+        InputError: a number that nothing can be drawn with.
     """
 
     name: str
@@ -72,20 +78,33 @@ class Protocol:
     steps: int = 20
     guidance: float = 5.0
     solver: str = "DPM-Solver++ (2M)"
+    scope: Callable[[], Scope] = Scope
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be drawn with."""
+        check_count("version", self.version)
+        check_count("steps", self.steps)
+        check_number("guidance", self.guidance, least=0)
 
     def as_dict(self) -> dict[str, Any]:
-        """What a report says about it."""
+        """What a report says about it; "features" is a hash of the networks that compare."""
         names = ("name", "version", "steps", "guidance", "solver")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "features": self._features_hash}
+
+    @cached_property
+    def _features_hash(self) -> str:
+        return features_hash(filter(None, [self.features(), self.dino and self.dino()]))
 
 
 @cache
-def toybox_features() -> Features:
+def toybox_features() -> ClipFeatures:
     """toybox-clip, opened once."""
     return ClipFeatures(weights("clip"))
 
 
-TOYBOX = Protocol("toybox", 2, toybox_features, CLASSES)
+TOYBOX = Protocol(
+    "toybox", 2, toybox_features, CLASSES, scope=lambda: ToyboxScope(toybox_features())
+)
 
 # Protocols for real photographs -> the CLIP and the DINO that they compare by: hub names.
 MODELS = {

@@ -58,7 +58,13 @@ class Scorer:
             protocol: how to compare.
             photos: of each subject.
             nouns: the class of each.
+
+        Raises:
+            InputError: the features cannot be opened, or the protocol is for other photographs.
         """
+        self._scope = protocol.scope()
+        for images in photos:
+            self._scope.check_pictures(images)
         self.features = protocol.features()
         self._dino = protocol.dino() if protocol.dino else None
         self._photos = _means(self.features, photos)
@@ -73,7 +79,12 @@ class Scorer:
         Args:
             pictures: n of them.
             texts: the prompt of each in plain words; pictures of one text count as one prompt's.
+
+        Raises:
+            InputError: the protocol is for other pictures.
+            ConesError: a score is not finite.
         """
+        self._scope.check_pictures(pictures)
         images = self.features.images(pictures)
         rows = {text: k for k, text in enumerate(dict.fromkeys(texts))}
         prompts = self.features.texts(list(rows))[[rows[text] for text in texts]]
