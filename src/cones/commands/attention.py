@@ -17,6 +17,7 @@ from cones.commands.common import (
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
+from cones.commands.parsing import refuse_without_effect
 
 if TYPE_CHECKING:
     from cones.evaluate.localisation import Localisation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 @opens_model
 def attention(
+    context: typer.Context,
     neurons: Annotated[list[Path], options.neuron_files("neuron files, shut together")],
     prompt: Annotated[str, options.prompt()] = "a photo of a {}",
     seed: Annotated[int, options.seed()] = 0,
@@ -61,6 +63,7 @@ def attention(
     as_json: options.AsJson = False,
 ) -> None:
     """Map what each word of a prompt attends to, before and after shutting."""
+    refuse_without_effect(context, {} if images else {"num_renders": "with --images"})
     with waiting(LOADING):
         from cones.attention import attention_maps
         from cones.commands.figures import attention_figure, figure_bytes

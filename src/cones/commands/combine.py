@@ -19,6 +19,7 @@ from cones.commands.common import (
     waiting,
 )
 from cones.commands.opening import TOYBOX, Opening, opens_model
+from cones.commands.parsing import refuse_without_effect
 from cones.commands.subjects import say_what_is_small, subjects_of
 from cones.errors import InputError
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 @opens_model
 def combine(
+    context: typer.Context,
     files: Annotated[list[Path], options.neuron_files("neuron files, two or more")],
     out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN-TOKEN-NOUN{options.SUFFIX}")] = None,
     overwrite: options.Overwrite = False,
@@ -47,6 +49,7 @@ def combine(
     """Unite the neurons of several subjects, and tell how much they get into each other's way."""
     if len(files) < 2:
         raise typer.BadParameter("give two neuron files or more")
+    refuse_without_effect(context, {} if images else {"seed": "with --images"})
     with waiting(LOADING):
         from cones.combine import combine as unite
         from cones.combine import interference

@@ -23,6 +23,7 @@ from cones.commands.common import (
 )
 from cones.commands.many import find_many
 from cones.commands.opening import TOYBOX, Opening, opens_model
+from cones.commands.parsing import refuse_without_effect
 from cones.commands.reporting import LoggingDir, ReportTo
 from cones.commands.searching import Searching, checkpoint_of
 from cones.commands.subjects import (
@@ -149,6 +150,7 @@ def find(
         _refuse_beside_tree(context.params)
     else:
         _require_subjects(context.params)
+    refuse_without_effect(context, _idle(context.params))
     with waiting(LOADING):
         from cones.combine import combine
         from cones.files import writable_folder
@@ -207,6 +209,18 @@ def _require_subjects(given: Mapping[str, Any]) -> None:
     if given["class_data_dir"]:
         found["--class_data_dir"] = len(given["class_data_dir"])
     require_one_of_each(found)
+
+
+def _idle(given: Mapping[str, Any]) -> dict[str, str]:
+    """The options that have no effect beside the others: name -> when they have."""
+    idle: dict[str, str] = {}
+    if given["report_to"] == "none":
+        idle |= dict.fromkeys(("validation_prompt", "logging_dir"), "with --report_to")
+    if given["algorithm"] != "paper":
+        idle["rho"] = "with --algorithm paper"
+    if given["algorithm"] in ("one-pass", "paper"):
+        idle["rate"] = "with --algorithm mask-in-loop or reconstruct"
+    return idle
 
 
 def _refuse_beside_tree(given: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from cones.commands.hints import COMMANDS, OPTIONS
+from cones.commands.values import IN_QUOTES
 
 NEURONS = "--neurons"
 TYPED = "cones.typed"  # in a context's `meta`: name of a parameter -> its option as it was typed
@@ -75,6 +76,13 @@ def unknown_command(name: str, commands: Collection[str]) -> str:
     return f"there is no command {name!r}{meant or '; there are ' + ', '.join(commands)}"
 
 
+def refuse_without_effect(ctx: Any, idle: Mapping[str, str]) -> None:
+    """Refuses options that were typed though they have no effect: parameter -> when they have."""
+    typed = ctx.meta.get(TYPED, {})
+    for name in typed.keys() & idle.keys():
+        raise typer.BadParameter(f"{typed[name]}: has an effect {idle[name]} only; leave it out")
+
+
 def as_typed(text: str, options: Mapping[str, Any], typed: Mapping[str, str]) -> str:
     """A line about parameters and options, with the options named as they were typed.
 
@@ -99,6 +107,8 @@ def usage_line(error: typer.TyperException, typed: Mapping[str, str]) -> str:
     parameter = getattr(error, "param", None)
     if parameter is None:
         message = error.format_message().removeprefix("Invalid value: ")
+        if extra := re.match(r"Got unexpected extra argument\(s\) \((.*)\)", message):
+            return f"{extra[1]}: is not expected here; give options by their names; {IN_QUOTES}"
         return " ".join(message.split())
     named = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
     name = typed.get(parameter.name, named)

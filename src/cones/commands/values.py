@@ -10,6 +10,8 @@ from cones.checks import check_count
 from cones.errors import InputError
 from cones.paths import did_you_mean, local_path
 
+IN_QUOTES = "words that belong together need quotes"
+
 
 def path(text: str | Path) -> Path:
     """A path, with the home folder for `~`."""
@@ -23,7 +25,8 @@ def given(text: str | Path) -> Path:
     """The path of a file or folder that is there."""
     found = path(text)
     if not os.path.lexists(found):
-        raise InputError(f"{found}: there is no such file{did_you_mean(found)}")
+        meant = did_you_mean(found) or ("" if found.suffix else f"; {IN_QUOTES}")
+        raise InputError(f"{found}: there is no such file{meant}")
     return found
 
 
@@ -66,6 +69,8 @@ def _is_file_name(found: Path) -> bool:
 
 def place(text: str) -> str:
     """A name, or a path with the home folder for `~`."""
+    if not text.strip():
+        raise typer.BadParameter(f"expected a name or a path, found {text!r}")
     return str(path(text)) if text.startswith("~") else text
 
 
