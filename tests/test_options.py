@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import warnings
@@ -17,11 +18,14 @@ from typer.main import get_command
 from cones.cli import app
 from cones.commands import hints, values
 from cones.errors import InputError
+from cones.neuronfile import load
 from cones.neurons import ConceptNeurons
 from cones.paths import did_you_mean, local_path
+from cones.photos import load_photos
 
 SHARE = "expected a share of the weights, less than 1"
 SAFETENSORS = "expected a name that ends in .safetensors, or a folder, found robot.cones"
+ROBOT = ("--images=photos", "--class_noun", "robot")
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -82,6 +86,10 @@ def test_no_hint_stands_for_an_option_that_there_is() -> None:
         (("attention", "--out", "maps.jpg"), "--out: expected a name that ends in .png, or a "),
         (("generate", "--out", "robot.png"), "--out: expected a folder, found robot.png, which "),
         (("compare", "--cache", "a.json"), "--cache: expected a folder, found a.json, which "),
+        (("find", "--rho", "1", *ROBOT), "--rho: has an effect with --algorithm paper only; "),
+        (("find", "--validation_prompt", "a", *ROBOT), "--validation_prompt: has an effect with "),
+        (("find", *ROBOT, "gnome"), "gnome: is not expected here; give options by their names; "),
+        (("find", *ROBOT, "--model", ""), "--model: expected a name or a path, found ''"),
         (("fit",), "--method: is missing; expected "),
         (("--bogus",), "No such option: --bogus"),
         (("trian",), "there is no command 'trian'; did you mean find?"),
@@ -148,6 +156,15 @@ def test_paths_have_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert local_path("~/x") == values.path("~/x") == tmp_path / "x"
     assert local_path("a~b/~c") == Path("a~b/~c")
     assert values.place("~/sd15") == str(tmp_path / "sd15") and values.place("a/b") == "a/b"
+    neuron_file(tmp_path)
+    neurons = load("~/robot.cones.safetensors")
+    neurons.save("~/new/again.cones.safetensors")
+    assert load(tmp_path / "new" / "again.cones.safetensors") == neurons
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/photos does not exist")):
+        load_photos(Path("~/photos"))
+    (tmp_path / "photographs").mkdir()
+    with pytest.raises(InputError, match=r"does not exist; did you mean .*photographs\?"):
+        load_photos(tmp_path / "photograph")
     for text in ("", "  ", "a\0b", "~nobody-here/x"):
         with pytest.raises(InputError):
             local_path(text)

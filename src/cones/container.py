@@ -28,6 +28,7 @@ from cones.arrays import checked_texts
 from cones.errors import ConesError, InputError, NeuronFileError
 from cones.filekinds import other_file, other_safetensors
 from cones.files import KINDS, atomic_path, safetensors_parts
+from cones.paths import local_name
 from cones.strict_json import MAX_BYTES, parse_json
 
 MAX_HEADER = MAX_BYTES
@@ -123,6 +124,7 @@ class Format:
             ConesError: there is no such file, it is of another kind or version, or it is damaged;
                 `self.error`.
         """
+        path = local_name(path)
         try:
             if Path(path).is_dir():
                 raise self.error(f"{path}: is a folder; name {self.noun} in it")
@@ -192,7 +194,7 @@ class Format:
 def format_name(path: str | os.PathLike[str]) -> str:
     """The `format` of the container at `path`; "" if there is none or it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open(local_name(path), "rb") as file:
             length = int.from_bytes(file.read(_LENGTH.size), "little")
             header = parse_json(file.read(length)) if length <= MAX_HEADER else None
             return _metadata(header).get("format", "")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cones.errors import ConesError, InputError
 from cones.locks import cannot_be_written, claimed, lock_of
+from cones.paths import local_name
 from cones.text import printable
 
 # safetensors' name of a type of value -> numpy's, in the order in which a file has them.
@@ -101,7 +102,7 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: `path` is a file, or the folder cannot be written.
     """
-    folder = Path(path)
+    folder = Path(local_name(path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()

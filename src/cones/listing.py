@@ -9,6 +9,7 @@ from typing import Literal
 from cones.errors import InputError
 from cones.files import shown
 from cones.imagefiles import SUFFIXES, kind_of, read_head, unreadable
+from cones.paths import did_you_mean, local_name
 
 TEXT_SUFFIXES = {".txt", ".caption", ".json", ".jsonl", ".csv"}
 QUIET = {"metadata.jsonl", "metadata.csv", "thumbs.db", "desktop.ini"}  # nobody needs telling
@@ -55,6 +56,8 @@ def entries(source: Source, role: Role) -> list[Path]:
     if not isinstance(source, Path) and not source:
         raise InputError("photographs: expected at least one file, found none; name some")
     try:
+        if isinstance(source, Path):
+            source = Path(local_name(source))
         files = matches(source) if isinstance(source, Path) else list(source)
         if not files and isinstance(source, Path):
             files = _listed(source, role)
@@ -68,7 +71,8 @@ def entries(source: Source, role: Role) -> list[Path]:
 def _listed(folder: Path, role: Role) -> list[Path]:
     name = place(folder, role)
     if not folder.exists():
-        raise InputError(f"{name} does not exist; give the folder of {WANTED[role]}")
+        meant = did_you_mean(folder) or f"; give the folder of {WANTED[role]}"
+        raise InputError(f"{name} does not exist{meant}")
     if not folder.is_dir():
         raise InputError(f"{name} is a file; give the folder of {WANTED[role]}")
     return list(folder.iterdir())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cones.errors import BusyError, InputError
+from cones.paths import local_name
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -43,7 +44,7 @@ def claimed(path: str | os.PathLike[str], wait: float = WAIT) -> Iterator[Path]:
         BusyError: another process keeps it.
         InputError: it is a folder, or its folder cannot be written.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(local_name(path)))
     with cannot_be_written(path):
         if target.is_dir():
             raise InputError(f"{path}: is a folder; name a file in it")

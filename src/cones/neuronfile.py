@@ -46,6 +46,7 @@ from cones.container import Array, Container, Format, Tensors
 from cones.errors import ConesError, InputError, NeuronFileError
 from cones.files import atomic_write
 from cones.neurons import ConceptNeurons
+from cones.paths import local_name
 from cones.quaternary import Values
 
 MAX_WEIGHTS = 2**31
@@ -124,6 +125,7 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     Raises:
         NeuronFileError: there is no such file.
     """
+    path = local_name(path)
     if not Path(path).is_file():
         raise NeuronFileError(f"{path}: there is no such file; expected a neuron file")
     return _hash(Path(path).read_bytes())

@@ -26,6 +26,12 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         ) from error
 
 
+def local_name(name: str | os.PathLike[str]) -> str:
+    """A name, or a path with the home folder for `~`; errors as for `local_path`."""
+    text = os.fspath(name)
+    return str(local_path(text)) if text.startswith("~") else text
+
+
 def did_you_mean(path: Path) -> str:
     """Advice on a path that does not exist: "; did you mean robot.safetensors?", or nothing.
 

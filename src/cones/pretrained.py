@@ -16,6 +16,7 @@ from cones.errors import InputError
 from cones.families import check_served
 from cones.layers import denoiser, model_name, projections
 from cones.loading import TOYBOX, Request, open_pipeline
+from cones.paths import local_name
 
 Prediction = Literal["epsilon", "v_prediction"]
 HALVES = (torch.float16, torch.bfloat16)
@@ -63,7 +64,7 @@ def load_backbone(
         pipeline, name = model, model_name(model)
         _check_as_asked(name, pipeline, device, dtype, prediction_type, revision or variant)
     else:
-        name = os.fspath(model)
+        name = local_name(model)
         request = Request(
             device_of(device), dtype, amp, revision, variant, prediction_type, local_files_only
         )

@@ -8,7 +8,7 @@ import typer
 
 from cones.checks import check_count
 from cones.errors import InputError
-from cones.paths import did_you_mean, local_path
+from cones.paths import did_you_mean, local_name, local_path
 
 IN_QUOTES = "words that belong together need quotes"
 
@@ -71,7 +71,7 @@ def place(text: str) -> str:
     """A name, or a path with the home folder for `~`."""
     if not text.strip():
         raise typer.BadParameter(f"expected a name or a path, found {text!r}")
-    return str(path(text)) if text.startswith("~") else text
+    return local_name(text)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
