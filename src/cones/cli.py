@@ -139,7 +139,11 @@ def _options(
         bool, typer.Option("--version", help="print it", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Concept neurons: photographs of a subject in, a few kilobytes of indices out."""
+    """Concept neurons: photographs of a subject in, a few kilobytes of indices out.
+
+    Exit status: 0; 1 for an error; 2 for wrong usage; 130 when interrupted; 141 when nobody reads
+    what is printed any more.
+    """
 
 
 def main() -> None:
