@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cones import neuronfile
+from cones import checkpoint, neuronfile
 from cones.container import Format
 from cones.errors import ConesError
 from cones.files import KINDS
@@ -155,7 +155,8 @@ def change_tensors(rng: Random, tensors: dict[str, np.ndarray]) -> None:
     if not tensors:
         tensors["a"] = np.zeros(12, np.uint8)
     name = rng.choice(sorted(tensors))
-    data, action = tensors.pop(name).tobytes(), rng.random()
+    tensor, action = tensors.pop(name), rng.random()
+    data, dtype, shape = tensor.tobytes(), tensor.dtype, tensor.shape
     if action < 0.08:
         return
     if action < 0.2:
@@ -167,10 +168,11 @@ def change_tensors(rng: Random, tensors: dict[str, np.ndarray]) -> None:
         data = b"".join(parts) + data[12:]
     else:
         data = damaged(rng, data)
-    kind = KINDS[rng.choice((*["U8"] * 8, *KINDS))]
-    size = np.dtype(kind).itemsize
-    array = np.frombuffer(data[: len(data) // size * size], kind)
-    tensors[name] = array.reshape(rng.choice(((-1,), (-1,), (-1,), (1, -1), (-1, 1, 1))))
+    if rng.random() < 0.3:
+        dtype = np.dtype(KINDS[rng.choice(list(KINDS))])
+    array = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
+    keeps = array.size == tensor.size and rng.random() < 0.8
+    tensors[name] = array.reshape(shape if keeps else rng.choice(((-1,), (1, -1), (-1, 1, 1))))
 
 
 def changed_header(rng: Random, data: bytes) -> bytes:
@@ -262,6 +264,27 @@ def artifact() -> bytes:
         return (Path(folder) / "a").read_bytes()
 
 
+IDENTITY = {"method": "mask", "token": "sks", "steps": 50}
+
+
+def state() -> dict[str, torch.Tensor]:
+    """What a search leaves from one step to the next."""
+    return {"scores": torch.ones(6, 4), "step": torch.ones(1, dtype=torch.int64)}
+
+
+def kept() -> bytes:
+    """A checkpoint."""
+    arrays = {name: tensor.numpy() for name, tensor in state().items()}
+    metadata = {"identity": json.dumps(IDENTITY), "step": "12"}
+    return b"".join(checkpoint.FORMAT.parts(arrays, metadata))
+
+
+def resume(path: Path) -> None:
+    """Resumes a search."""
+    with checkpoint.Checkpoint(path, resume=True).opened(IDENTITY) as search:
+        search.restore(state(), 50)
+
+
 def picture() -> bytes:
     """A PNG file with the texts that cones writes."""
     texts = {
@@ -285,6 +308,7 @@ def targets() -> dict[str, Target]:
     return {
         "neurons": Target(neurons(), read_neurons, container_change(neuronfile.FORMAT)),
         "artifacts": Target((artifact(),), tuned.TunedWeights.load, container_change(tuned.FORMAT)),
+        "checkpoints": Target((kept(),), resume, container_change(checkpoint.FORMAT)),
         "pictures": Target((picture(),), read_provenance, png_change),
         "metadata": Target((METADATA,), read_json_lines, lines_change),
     }
@@ -340,13 +364,13 @@ def main() -> int:
     given = parser.parse_args()
     chosen = {n: t for n, t in targets().items() if given.target in (None, n)}
     faults: list[str] = []
-    print(f"{'':10}{'inputs':>9}{'read':>9}{'faults':>8}{'slowest':>10}{'most memory':>16}")
+    print(f"{'':12}{'inputs':>9}{'read':>9}{'faults':>8}{'slowest':>10}{'most memory':>16}")
     with tempfile.TemporaryDirectory() as folder:
         for name, target in chosen.items():
             inputs = given.inputs // len(chosen)
             found = fuzz(target, name, given.seed, given.first, inputs, Path(folder))
             print(
-                f"{name:10}{found.inputs:9,}{found.accepted:9,}{len(found.faults):8}"
+                f"{name:12}{found.inputs:9,}{found.accepted:9,}{len(found.faults):8}"
                 f"{found.seconds:8.3f} s{found.peak:9,} bytes",
                 flush=True,
             )
