@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cones.comparison import store
 from cones.errors import InputError
-from cones.evaluate import cells
 
 
 def arguments(
@@ -37,6 +37,6 @@ def complete(missing: int) -> bool:
 
 def _part(text: str) -> tuple[int, int]:
     try:
-        return cells.part(text)
+        return store.part(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -18,19 +18,19 @@ import torch
 from PIL import Image
 
 from benchmarks.command import arguments, complete
+from benchmarks.gate import decoded
 from benchmarks.report import write_report
-from cones.backbone import Backbone
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
-from cones.evaluate.cells import Cell, Cells, files_hash, pictures_of
-from cones.evaluate.scores import share
-from cones.find import FindConfig, find
-from cones.layers import fingerprint, projections
+from cones.comparison.store import Cell, Cells, files_hash, pictures_of
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
+from cones.evaluation.scores import share
 from cones.methods.controls import cns_neurons, magnitude_neurons, random_neurons
-from cones.neurons import ConceptNeurons, SubjectInfo
-from cones.pretrained import load_backbone
-from cones.subject import Subject
+from cones.models.backbone import Backbone
+from cones.models.loading import load_backbone
+from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
+from cones.neurons.projections import fingerprint, projections
+from cones.search.find import FindConfig, find
+from cones.subjects.subject import Subject
 from cones.toybox import weights
-from cones.toybox.gate import decoded
 
 REVISION = 3  # raise it when the search finds something else, so that old cells are not taken
 PROTOCOL = TOYBOX

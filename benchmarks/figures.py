@@ -15,18 +15,18 @@ import torch
 from benchmarks.command import arguments, complete
 from benchmarks.evidence import SUBJECTS
 from benchmarks.report import column, machine, plain
-from cones.combine import combine
-from cones.evaluate import CompareConfig, Comparison, compare_precisions
-from cones.evaluate.cells import Cell, Cells
-from cones.evaluate.contestants import TUNING, settings
-from cones.evaluate.groups import Group, design
-from cones.evaluate.localisation import NUM, localise
-from cones.evaluate.precision import PLACES, SEEDS
-from cones.files import atomic_write
+from cones.comparison.entries import TUNING, settings
+from cones.comparison.groups import Group, design
+from cones.comparison.precision import PLACES, SEEDS, compare_precisions
+from cones.comparison.runner import CompareConfig, Comparison
+from cones.comparison.store import Cell, Cells
+from cones.evaluation.localisation import NUM, localise
+from cones.files.writing import atomic_write
 from cones.methods.artifact import Cones
-from cones.neurons import ConceptNeurons
-from cones.overlap import compared_with_joint, pairwise
-from cones.pretrained import load_backbone
+from cones.models.loading import load_backbone
+from cones.neurons.concept_neurons import ConceptNeurons
+from cones.neurons.overlap import compared_with_joint, pairwise
+from cones.search.interference import combine
 
 REVISION = 1  # raise it when a measurement gives something else, so that old cells are not taken
 

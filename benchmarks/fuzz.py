@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from cones import checkpoint, neuronfile
-from cones.container import Format
 from cones.errors import ConesError
-from cones.files import KINDS
+from cones.files.textfiles import read_json_lines
+from cones.files.writing import KINDS
 from cones.methods import tuned
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.pictures import read_provenance
-from cones.pngtext import SIGNATURE
-from cones.textfiles import read_json_lines
+from cones.neurons import neuronfile
+from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons.container import Format
+from cones.sampling.pictures import read_provenance
+from cones.search import checkpoint
+from cones.subjects.pngtext import SIGNATURE
 
 SLACK, FACTOR, SECONDS = 2**26, 64, 1.0
 INTEGERS = (0, 1, 2, 3, 7, 255, 2**13, 2**14, 2**16, 2**27, 2**31 - 1, 2**31, 2**32 - 1)

@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load as read_tensors
 
-from cones import cli, prior
-from cones.neuronfile import load
+from cones.cli import program as cli
+from cones.neurons.neuronfile import load
+from cones.search import prior
 
 TOKENS = {"robot": "sks", "mug": "ohwx"}
 SEARCH = ("--steps", "12", "--batch", "1", "--checkpointing_steps", "1")

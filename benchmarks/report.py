@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, Protocol
-from cones.evaluate.metrics import mean_and_se
-from cones.files import atomic_path, atomic_write
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, Protocol
+from cones.evaluation.metrics import mean_and_se
+from cones.files.writing import atomic_path, atomic_write
 
 SHEET_SUBJECTS, SHEET_PROMPTS, LABEL, GAP = 3, 4, 150, 8
 

@@ -25,20 +25,20 @@ from PIL import Image
 from benchmarks.command import arguments, complete
 from benchmarks.evidence import toybox_hash
 from benchmarks.report import column, plain
+from cones.comparison.store import Cell, Cells, files_hash
 from cones.errors import ConesError
-from cones.evaluate import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
-from cones.evaluate.cells import Cell, Cells, files_hash
-from cones.evaluate.scores import share
-from cones.files import atomic_write
-from cones.find import FindConfig
-from cones.generate import Artifact
-from cones.layers import fingerprint, projections
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
+from cones.evaluation.scores import share
+from cones.files.writing import atomic_write
 from cones.methods import METHODS
 from cones.methods.training import RivalConfig
-from cones.neurons import SubjectInfo
-from cones.pretrained import load_backbone
-from cones.prior import draw_class_images
-from cones.subject import Subject
+from cones.models.loading import load_backbone
+from cones.neurons.concept_neurons import SubjectInfo
+from cones.neurons.projections import fingerprint, projections
+from cones.sampling.generate import Artifact
+from cones.search.find import FindConfig
+from cones.search.prior import draw_class_images
+from cones.subjects.subject import Subject
 
 REVISION = 1  # raise it when a fit gives something else, so that old cells are not taken
 PROTOCOL = TOYBOX

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import seconds_of
-from cones.backbone import Backbone
-from cones.find import FindConfig, find
-from cones.generate import generate
-from cones.pretrained import load_backbone
-from cones.subject import TEMPLATES, Subject
+from cones.models.backbone import Backbone
+from cones.models.loading import load_backbone
+from cones.sampling.generate import generate
+from cones.search.find import FindConfig, find
+from cones.subjects.subject import TEMPLATES, Subject
 
 SUBJECT = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"
 PICTURES, STEPS = 8, 20

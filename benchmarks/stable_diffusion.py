@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.timing import device
-from cones.backbone import Backbone
-from cones.families import Conditioning
-from cones.subject import Examples
+from cones.models.backbone import Backbone
+from cones.models.families import Conditioning
+from cones.subjects.subject import Examples
 
 VOCABULARY, LENGTH = 49408, 77  # of CLIP's tokenizer
 

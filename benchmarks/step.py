@@ -23,11 +23,11 @@ import torch
 from benchmarks.rival_steps import custom_diffusion, dreambooth, textual_inversion, trained
 from benchmarks.stable_diffusion import FULL, TINY, Size, Workload
 from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
-from cones import search
-from cones.find import FindConfig
-from cones.layers import projections
-from cones.objective import PRIOR_BATCHES, ImplantingLoss
-from cones.search import Figures, OnStep, Steps
+from cones.neurons.projections import projections
+from cones.search import algorithms as search
+from cones.search.algorithms import Figures, OnStep, Steps
+from cones.search.find import FindConfig
+from cones.search.objective import PRIOR_BATCHES, ImplantingLoss
 
 WARM_UP = 1  # rounds that do not count
 WANTED = {"forward": 2.2, "dreambooth": 0.5, "custom_diffusion": 0.65}

@@ -18,11 +18,11 @@ from torch import nn
 
 from benchmarks.stable_diffusion import FULL, LENGTH, TINY, Size, random_unet
 from benchmarks.timing import clock, device, seconds_of, spread, surroundings
-from cones.find import FindConfig
 from cones.methods.controls import random_neurons
-from cones.neuronfile import load, nbytes
-from cones.neurons import ConceptNeurons, SubjectInfo
-from cones.shutting import shut
+from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
+from cones.neurons.neuronfile import load, nbytes
+from cones.neurons.shutting import shut
+from cones.search.find import FindConfig
 
 DENSITY = FindConfig().density
 PICTURES = 2  # in a denoising step: one with the prompt, one without

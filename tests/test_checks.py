@@ -19,11 +19,11 @@ from cones.checks import (
     check_some,
 )
 from cones.errors import InputError
-from cones.find import FindConfig
 from cones.methods.lora import LoraConfig
 from cones.methods.training import RivalConfig
-from cones.neurons import ConceptNeurons
-from cones.tune import TuneConfig
+from cones.neurons.concept_neurons import ConceptNeurons
+from cones.search.find import FindConfig
+from cones.search.tune import TuneConfig
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf, "1", None, True, [1], torch.tensor(1.0), 1j]
 

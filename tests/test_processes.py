@@ -20,14 +20,14 @@ from test_many import fast
 from tiny import tiny_pipeline
 from torch import distributed, multiprocessing
 
+from cones.distributed import ALONE, Processes, joined, one_voice, say_failure
 from cones.errors import InputError
-from cones.find import FindConfig, find
-from cones.neuronfile import load, to_bytes
-from cones.neurons import ConceptNeurons
-from cones.objective import ImplantingLoss
-from cones.pretrained import load_backbone
-from cones.processes import ALONE, Processes, joined, one_voice, say_failure
-from cones.subject import Subject
+from cones.models.loading import load_backbone
+from cones.neurons.concept_neurons import ConceptNeurons
+from cones.neurons.neuronfile import load, to_bytes
+from cones.search.find import FindConfig, find
+from cones.search.objective import ImplantingLoss
+from cones.subjects.subject import Subject
 
 # Few steps: one weight that rounding tips moves others after it.
 CONFIG = FindConfig(density=0.1, steps=10, batch=3, prior_batch=2, prior_images=2)
@@ -135,7 +135,7 @@ from pathlib import Path
 
 from cones.__main__ import main
 from cones.errors import ConesError
-from cones.objective import ImplantingLoss
+from cones.search.objective import ImplantingLoss
 
 gradient = ImplantingLoss.gradient
 

@@ -15,182 +15,152 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cones"
 
-# A module imports only from those above it. Enter a new module where it belongs.
+# A package imports only from those above it. Enter a new one where it belongs.
 ORDER = [
     "text",
     "errors",
     "checks",
-    "paths",
-    "prompts",
-    "processes",
-    "strict_json",
-    "locks",
+    "distributed",
     "files",
-    "textfiles",
-    "filekinds",
-    "finite",
-    "layers",
-    "changes",
-    "blocks",
-    "codec",
-    "quaternary",
-    "arrays",
-    "container",
     "neurons",
-    "origin",
-    "neuronfile",
-    "union",
-    "summary",
-    "overlap",
-    "shutting",
-    "colours",
-    "pngtext",
-    "png",
-    "imagefiles",
-    "listing",
-    "photos",
-    "folders",
-    "pictures",
-    "families",
-    "backbone",
-    "devices",
-    "modelfiles",
-    "modelfolders",
-    "loading",
-    "pretrained",
-    "subject",
-    "generate",
-    "loss",
-    "gradstats",
-    "selection",
-    "identity",
-    "checkpoint",
+    "models",
+    "subjects",
+    "sampling",
     "search",
-    "reconstruct",
-    "prior",
-    "objective",
-    "recommend",
-    "find",
-    "many",
-    "combine",
-    "tune",
-    "attention",
     "methods",
-    "outputs",
-    "evaluate",
-    "gate",
-    "export",
-    "app",
-    "demo",
-    "commands",
+    "evaluation",
+    "comparison",
     "cli",
 ]
-# The embedded world stands beside the line: it needs only these, and the backbone finds it by name.
-TOYBOX_NEEDS = {"errors", "text", "files", "textfiles", "toybox"}
-TOYBOX_USERS = {"prompts", "demo", "evaluate", "gate", "loading", "toybox"}
+# The embedded world stands beside the line: it needs only these, and few find it by name.
+TOYBOX_NEEDS = {"errors", "text", "files"}
+TOYBOX_USERS = {"cli", "evaluation", "models"}
 # `neurons.save(path)`, `a | b` and `a & b` are conveniences that import their modules when called.
-EXCEPTIONS = {("neurons", "neuronfile"), ("neurons", "union")}
+CONVENIENCES = {
+    ("neurons.concept_neurons", "neurons.neuronfile"),
+    ("neurons.concept_neurons", "neurons.union"),
+}
 
-LIGHT = ("cones.neurons", "cones.shutting", "cones.neuronfile")
+LIGHT = ("cones.neurons.concept_neurons", "cones.neurons.shutting", "cones.neurons.neuronfile")
 HEAVY = ("diffusers", "transformers", "matplotlib", "typer", "rich", "PIL")
 
 
-def module_of(path: Path) -> str:
-    """`src/cones/methods/dreambooth.py` -> `methods`; `src/cones/find.py` -> `find`.
-
-    The toybox's gate is a program on the whole package, so it has a place of its own.
-    """
+def module_name(path: Path) -> str:
+    """`src/cones/methods/dreambooth.py` -> `methods.dreambooth`; a package's `__init__` is it."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return "gate" if parts == ("toybox", "gate") else parts[0]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_modules(source: str, package: list[str]) -> set[str]:
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imported(source: str, package: str) -> set[str]:
     """The modules of cones that a source imports anywhere, inside functions too.
 
     Args:
         source: the text of a module.
-        package: the package which that module is in, e.g. `["cones", "methods"]`; what a
-            relative import starts from.
+        package: the package which that module is in, e.g. "methods"; what a relative import
+            starts from.
     """
-    names: set[str] = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
+            above = ["cones", *package.split(".")] if package else ["cones"]
+            base = above[: len(above) - node.level + 1] if node.level else []
             base = base + (node.module.split(".") if node.module else [])
-            # From cones itself the names are the modules (or public names, which no module uses).
-            inside = [alias.name for alias in node.names] if base == ["cones"] else [""]
-            names.update(".".join([*base, name]).rstrip(".") for name in inside)
-    return {name.split(".")[1] if "." in name else "" for name in names if is_ours(name)}
-
-
-def is_ours(name: str) -> bool:
-    return name == "cones" or name.startswith("cones.")
-
-
-def faults(module: str, imports: set[str]) -> list[str]:
-    """Why `module` may not import what it imports, one line each."""
-    if module == "toybox":
-        return [f"toybox imports {name}" for name in sorted(imports - TOYBOX_NEEDS)]
-    found = []
-    for name in sorted(imports - {module}):
-        if (module, name) in EXCEPTIONS:
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        else:
             continue
-        if name == "toybox":
-            if module not in TOYBOX_USERS:
-                found.append(f"{module} imports toybox; only {sorted(TOYBOX_USERS)} do")
-        elif name not in ORDER:
-            found.append(f"{module} imports {name or 'cones'}, which is no module in ORDER")
-        elif ORDER.index(name) > ORDER.index(module):
-            found.append(f"{module} imports {name}, which comes after it")
+        for name in names:
+            first, *rest = name.split(".")
+            while first == "cones" and rest and ".".join(rest) not in MODULES:
+                rest.pop()
+            if first == "cones":
+                found.add(".".join(rest))
     return found
 
 
-SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name[:2] != "__")
+IMPORTS = {
+    name: imported(path.read_text(), ".".join(path.relative_to(PACKAGE).parent.parts)) - {name}
+    for name, path in MODULES.items()
+}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
-    module = module_of(path)
-    assert module in {*ORDER, "toybox"}, (
-        f"src/cones/{module} is not in ORDER of tests/test_structure.py: add it where it belongs"
-    )
-    package = ["cones", *path.relative_to(PACKAGE).parent.parts]
-    found = faults(module, imported_modules(path.read_text(), package))
-    assert not found, "; ".join(found)
+def fault(module: str, other: str) -> str | None:
+    """Why `module` may not import `other`; None if it may."""
+    package, wanted = module.partition(".")[0], other.partition(".")[0]
+    if package == wanted or module in ("", "__main__"):
+        return None
+    if package == "toybox":
+        return None if wanted in TOYBOX_NEEDS else f"{module} imports {other}"
+    if wanted == "toybox":
+        return None if package in TOYBOX_USERS else f"{module} imports {other}"
+    if wanted not in ORDER or ORDER.index(wanted) > ORDER.index(package):
+        return f"{module} imports {other or 'cones'}, which is not above it"
+    return None
+
+
+def test_the_order_is_what_is_on_disk() -> None:
+    there = {name.partition(".")[0] for name in MODULES} - {"", "__main__"}
+    assert there == {*ORDER, "toybox"}
+    assert len([*PACKAGE.glob("*.py")]) <= 8
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_only_from_packages_above_its_own(module: str) -> None:
+    found = [fault(module, other) for other in sorted(IMPORTS[module])]
+    assert not [line for line in found if line]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        for other in sorted(IMPORTS.get(module, ())):
+            if (module, other) not in CONVENIENCES and "" not in (module, other):
+                visit(other, (*path, module))
+        done.add(module)
+
+    for module in sorted(MODULES):
+        visit(module, ())
 
 
 @pytest.mark.parametrize(
     ("source", "package", "expected"),
     [
-        ("import torch, cones.find", ["cones"], {"find"}),
-        ("from cones.evaluate.metrics import x", ["cones"], {"evaluate"}),
-        ("from cones import codec, errors", ["cones"], {"codec", "errors"}),
-        ("from . import codec", ["cones"], {"codec"}),
-        ("from .codec import x", ["cones"], {"codec"}),
-        ("from ..find import x", ["cones", "methods"], {"find"}),
-        ("from .dreambooth import x", ["cones", "methods"], {"methods"}),
-        ("def f():\n    import cones.app", ["cones"], {"app"}),
-        ("import conesoft, torch", ["cones"], set()),
-        ("import cones", ["cones"], {""}),
+        ("import torch, cones.search.find", "", {"search.find"}),
+        ("from cones.evaluation.metrics import x", "", {"evaluation.metrics"}),
+        ("from cones import files, errors", "", {"files", "errors"}),
+        ("from cones.neurons import codec, x", "", {"neurons.codec", "neurons"}),
+        ("from . import codec", "neurons", {"neurons.codec"}),
+        ("from ..search.find import x", "methods", {"search.find"}),
+        ("def f():\n    import cones.cli", "", {"cli"}),
+        ("import conesoft, torch", "", set()),
+        ("import cones", "", {""}),
     ],
 )
-def test_imports_are_read(source: str, package: list[str], expected: set[str]) -> None:
-    assert imported_modules(source, package) == expected
+def test_imports_are_read(source: str, package: str, expected: set[str]) -> None:
+    assert imported(source, package) == expected
 
 
 def test_faults_are_found() -> None:
-    assert not faults("find", {"errors", "selection", "find"})
-    assert faults("neurons", {"find"}) == ["neurons imports find, which comes after it"]
-    assert faults("toybox", {"errors", "find"}) == ["toybox imports find"]
-    assert faults("find", {"toybox"}) and not faults("prompts", {"toybox"})
-    assert faults("find", {""})
+    assert fault("search.find", "neurons.codec") is None
+    assert fault("neurons.codec", "search.find") == (
+        "neurons.codec imports search.find, which is not above it"
+    )
+    assert fault("toybox.world", "search.find") and not fault("toybox.world", "errors")
+    assert fault("search.find", "toybox.world") and not fault("cli.demo", "toybox.world")
+    assert fault("search.find", "")
 
 
-@pytest.mark.parametrize("path", [*PACKAGE.glob("commands/*.py")], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*PACKAGE.glob("cli/*.py")], ids=lambda p: p.name)
 def test_commands_print_through_one_place(path: Path) -> None:
-    """`commands/common.py`, which makes printable what files and users say."""
+    """`cli/common.py`, which makes printable what files and users say."""
     calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if is_call(n)]
     printing = {"print", "typer.echo", "typer.secho", "click.echo", "Console"} & set(calls)
     assert not printing or path.name == "common.py"

@@ -9,15 +9,11 @@
 Names are imported when they are first used, so that a neuron file can be read without diffusers.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cones.attention import AttentionMaps, attention_maps
-    from cones.backbone import Backbone
-    from cones.combine import Interference, combine, interference
+    from cones.comparison.table import compare
     from cones.errors import (
         BaseModelError,
         BaseModelWarning,
@@ -26,18 +22,21 @@ if TYPE_CHECKING:
         InputError,
         NeuronFileError,
     )
-    from cones.evaluate import Evaluation, compare, evaluate
-    from cones.find import FindConfig, find
-    from cones.generate import generate
+    from cones.evaluation import Evaluation, evaluate
     from cones.methods import fit
     from cones.methods.artifact import load_artifact
-    from cones.neuronfile import load, save
-    from cones.neurons import ConceptNeurons
-    from cones.pictures import Picture, contact_sheet, read_provenance, save_pictures
-    from cones.pretrained import load_backbone
-    from cones.shutting import shut
-    from cones.subject import Subject
-    from cones.tune import TuneConfig, tune
+    from cones.models.backbone import Backbone
+    from cones.models.loading import load_backbone
+    from cones.neurons.concept_neurons import ConceptNeurons
+    from cones.neurons.neuronfile import load, save
+    from cones.neurons.shutting import shut
+    from cones.sampling.attention import AttentionMaps, attention_maps
+    from cones.sampling.generate import generate
+    from cones.sampling.pictures import Picture, contact_sheet, read_provenance, save_pictures
+    from cones.search.find import FindConfig, find
+    from cones.search.interference import Interference, combine, interference
+    from cones.search.tune import TuneConfig, tune
+    from cones.subjects.subject import Subject
 
     __version__: str
 
@@ -78,10 +77,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attention": ("AttentionMaps", "attention_maps"),
-    "backbone": ("Backbone",),
-    "combine": ("Interference", "combine", "interference"),
-    "pretrained": ("load_backbone",),
+    "comparison.table": ("compare",),
     "errors": (
         "BaseModelError",
         "BaseModelWarning",
@@ -90,17 +86,21 @@ _HOMES = {
         "InputError",
         "NeuronFileError",
     ),
-    "evaluate": ("Evaluation", "compare", "evaluate"),
-    "find": ("FindConfig", "find"),
-    "generate": ("generate",),
+    "evaluation": ("Evaluation", "evaluate"),
     "methods": ("fit",),
     "methods.artifact": ("load_artifact",),
-    "neuronfile": ("load", "save"),
-    "neurons": ("ConceptNeurons",),
-    "pictures": ("Picture", "contact_sheet", "read_provenance", "save_pictures"),
-    "shutting": ("shut",),
-    "subject": ("Subject",),
-    "tune": ("TuneConfig", "tune"),
+    "models.backbone": ("Backbone",),
+    "models.loading": ("load_backbone",),
+    "neurons.concept_neurons": ("ConceptNeurons",),
+    "neurons.neuronfile": ("load", "save"),
+    "neurons.shutting": ("shut",),
+    "sampling.attention": ("AttentionMaps", "attention_maps"),
+    "sampling.generate": ("generate",),
+    "sampling.pictures": ("Picture", "contact_sheet", "read_provenance", "save_pictures"),
+    "search.find": ("FindConfig", "find"),
+    "search.interference": ("Interference", "combine", "interference"),
+    "search.tune": ("TuneConfig", "tune"),
+    "subjects.subject": ("Subject",),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 
@@ -119,19 +119,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `cones.find` the function when the module of that name is imported.
-
-    An import makes a submodule an attribute of its package; where it would hide the public name of
-    what it defines, that takes its place. (`from cones.find import ...` finds the module still.)
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, ModuleType) and _HOME.get(name) == value.__name__:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

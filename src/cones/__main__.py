@@ -9,7 +9,7 @@ def main() -> None:
     """The program `cones`."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        from cones import cli
+        from cones.cli import program as cli
 
         cli.main()
     except KeyboardInterrupt as stop:  # before or after a command; it says more itself

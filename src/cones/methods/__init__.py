@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from cones.errors import InputError
-from cones.generate import Artifact
 from cones.methods import cones, custom_diffusion, dreambooth, lora, textual_inversion
+from cones.sampling.generate import Artifact
 
 METHODS: dict[str, ModuleType] = {
     "cones": cones,

@@ -1,17 +1,17 @@
-"""What fitting a subject gives, whatever the method: `cones.generate.Artifact`, and its files."""
+"""What fitting a subject gives, whatever the method, and its files."""
 
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from cones.backbone import Backbone
-from cones.container import format_name
-from cones.generate import Artifact
-from cones.methods.tuned import FORMAT, TunedWeights
-from cones.neuronfile import load, nbytes, neurons_hash, to_bytes
-from cones.neurons import ConceptNeurons, SubjectInfo
-from cones.shutting import shut
+from cones.methods.trained_weights import FORMAT, TunedWeights
+from cones.models.backbone import Backbone
+from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
+from cones.neurons.container import format_name
+from cones.neurons.neuronfile import load, nbytes, neurons_hash, to_bytes
+from cones.neurons.shutting import shut
+from cones.sampling.generate import Artifact
 
 __all__ = ["Artifact", "Cones", "TunedWeights", "load_artifact"]
 
@@ -42,7 +42,7 @@ class Cones:
         return self.neurons.info
 
     def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
-        """The backbone with the neurons shut; see `cones.shutting.shut`."""
+        """The backbone with the neurons shut; see `cones.neurons.shutting.shut`."""
         return shut(backbone, self.neurons)
 
     def nbytes(self) -> int:
@@ -58,7 +58,7 @@ class Cones:
         self.neurons.save(path)
 
     def digest(self) -> str:
-        """`cones.neuronfile.file_hash` of the file that `save` writes."""
+        """`cones.neurons.neuronfile.file_hash` of the file that `save` writes."""
         return neurons_hash(self.neurons)
 
 

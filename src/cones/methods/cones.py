@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from cones.backbone import Backbone
-from cones.find import FindConfig, find
 from cones.methods.artifact import Cones
-from cones.objective import ClassImages
-from cones.search import OnStep
-from cones.subject import Subject
+from cones.models.backbone import Backbone
+from cones.search.algorithms import OnStep
+from cones.search.find import FindConfig, find
+from cones.search.objective import ClassImages
+from cones.subjects.subject import Subject
 
 defaults = FindConfig()
 
@@ -19,5 +19,5 @@ def fit(
     class_images: ClassImages | None = None,
     on_step: OnStep | None = None,
 ) -> Cones:
-    """Finds concept neurons; arguments and errors as for `cones.find.find`."""
+    """Finds concept neurons; arguments and errors as for `cones.search.find.find`."""
     return Cones(find(backbone, subjects, config, class_images, on_step))

@@ -9,20 +9,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cones import loss
-from cones.backbone import Backbone, check_differentiable
-from cones.blocks import Block
 from cones.checks import MAX_SEED, check_count, check_density
-from cones.generate import generate
-from cones.gradstats import GradientStats
-from cones.layers import Layers, model_name, parameters, projections, shapes
-from cones.methods.leaves import leaves_of
-from cones.neurons import BaseInfo, ConceptNeurons, SubjectInfo
-from cones.objective import LOSS_SCALE, check_subjects
-from cones.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
-from cones.selection import by_layer, neuron_count, top
-from cones.shutting import base_fingerprint
-from cones.subject import Batch, Examples, Subject
+from cones.methods.trainable import leaves_of
+from cones.models.backbone import Backbone, check_differentiable
+from cones.neurons.blocks import Block
+from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons.projections import Layers, model_name, parameters, projections, shapes
+from cones.neurons.shutting import base_fingerprint
+from cones.sampling.generate import generate
+from cones.search import loss
+from cones.search.gradstats import GradientStats
+from cones.search.objective import LOSS_SCALE, check_subjects
+from cones.search.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
+from cones.search.selection import by_layer, neuron_count, top
+from cones.subjects.subject import Batch, Examples, Subject
 
 BATCHES, BATCH = 32, 8  # of statistics, for the subject and again for other things
 
@@ -37,7 +37,7 @@ def random_neurons(
         subject: whose token the mask is to be tried with.
         density: share of the weights to shut, in (0, 1).
         seed: of the drawing.
-        layers: see `cones.layers.projections`.
+        layers: see `cones.neurons.projections.projections`.
 
     Raises:
         InputError: the density is out of range.
@@ -65,7 +65,7 @@ def magnitude_neurons(
         subject: whose token the mask is to be tried with.
         density: share of the weights to shut, in (0, 1).
         largest: False for the smallest.
-        layers: see `cones.layers.projections`.
+        layers: see `cones.neurons.projections.projections`.
 
     Raises:
         InputError: the density is out of range.
@@ -92,7 +92,7 @@ def cns_neurons(
         subject: its photographs and words.
         density: share of the weights to shut, in (0, 1).
         seed: of the batches, and of the pictures of other things, which the model draws.
-        layers: see `cones.layers.projections`.
+        layers: see `cones.neurons.projections.projections`.
 
     Raises:
         InputError: the density is out of range, or the token cannot carry a subject.

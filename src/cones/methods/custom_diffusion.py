@@ -14,11 +14,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from cones.backbone import Backbone
-from cones.blocks import Block
 from cones.errors import InputError
-from cones.layers import parameters, projections
-from cones.methods.leaves import (
+from cones.methods.trainable import (
     Leaves,
     embedding_of,
     leaf,
@@ -26,15 +23,18 @@ from cones.methods.leaves import (
     padded_ids,
     text_states,
 )
+from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
-from cones.methods.tuned import TunedWeights
-from cones.neurons import BaseInfo, SubjectInfo
-from cones.objective import ClassImages
-from cones.prior import NOUNS, PLACES
-from cones.prompts import check_distinct_tokens
-from cones.search import OnStep
-from cones.shutting import base_fingerprint
-from cones.subject import TEMPLATES, Subject
+from cones.models.backbone import Backbone
+from cones.neurons.blocks import Block
+from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
+from cones.neurons.projections import parameters, projections
+from cones.neurons.shutting import base_fingerprint
+from cones.neurons.tokens import check_distinct_tokens
+from cones.search.algorithms import OnStep
+from cones.search.objective import ClassImages
+from cones.search.prior import NOUNS, PLACES
+from cones.subjects.subject import TEMPLATES, Subject
 
 METHOD = "custom_diffusion"
 RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions

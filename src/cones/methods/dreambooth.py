@@ -7,14 +7,14 @@ whole text encoder is trained too, with the same rate, which there makes it stro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cones.backbone import Backbone
-from cones.blocks import Block
-from cones.methods.leaves import Leaves, leaves_of
+from cones.methods.trainable import Leaves, leaves_of
+from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
-from cones.methods.tuned import TunedWeights
-from cones.objective import ClassImages
-from cones.search import OnStep
-from cones.subject import Subject
+from cones.models.backbone import Backbone
+from cones.neurons.blocks import Block
+from cones.search.algorithms import OnStep
+from cones.search.objective import ClassImages
+from cones.subjects.subject import Subject
 
 
 @dataclass(frozen=True)

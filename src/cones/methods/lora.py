@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from cones.backbone import Backbone
-from cones.blocks import Block
 from cones.checks import check_count
 from cones.errors import InputError
-from cones.methods.leaves import Leaves, check_trainable, leaf
+from cones.methods.trainable import Leaves, check_trainable, leaf
+from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
-from cones.methods.tuned import TunedWeights
-from cones.objective import ClassImages
-from cones.search import OnStep
-from cones.subject import Subject
+from cones.models.backbone import Backbone
+from cones.neurons.blocks import Block
+from cones.search.algorithms import OnStep
+from cones.search.objective import ClassImages
+from cones.subjects.subject import Subject
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names of A and B

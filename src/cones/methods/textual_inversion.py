@@ -7,14 +7,14 @@ training as in drawing, since that is how every method is asked.
 
 from collections.abc import Sequence
 
-from cones.backbone import Backbone
-from cones.blocks import Block
-from cones.methods.leaves import Leaves, embedding_of, leaf
+from cones.methods.trainable import Leaves, embedding_of, leaf
+from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
-from cones.methods.tuned import TunedWeights
-from cones.objective import ClassImages
-from cones.search import OnStep
-from cones.subject import Subject
+from cones.models.backbone import Backbone
+from cones.neurons.blocks import Block
+from cones.search.algorithms import OnStep
+from cones.search.objective import ClassImages
+from cones.subjects.subject import Subject
 
 defaults = RivalConfig(steps=500, rate=8e-3, prior_batch=0)
 

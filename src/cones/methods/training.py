@@ -15,19 +15,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cones import loss
-from cones.backbone import Backbone, check_differentiable
 from cones.checks import check_descent
 from cones.errors import ConesError
-from cones.families import Conditioning
-from cones.methods.leaves import Leaves, check_trainable, text_states
-from cones.methods.tuned import Factors, TunedWeights
-from cones.neurons import BaseInfo, SubjectInfo
-from cones.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
-from cones.prior import all_class_images
-from cones.search import Figures, OnStep
-from cones.shutting import base_fingerprint
-from cones.subject import TEMPLATES, Batch, Examples, Subject, joined
+from cones.methods.trainable import Leaves, check_trainable, text_states
+from cones.methods.trained_weights import Factors, TunedWeights
+from cones.models.backbone import Backbone, check_differentiable
+from cones.models.families import Conditioning
+from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
+from cones.neurons.shutting import base_fingerprint
+from cones.search import loss
+from cones.search.algorithms import Figures, OnStep
+from cones.search.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
+from cones.search.prior import all_class_images
+from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
 
 WARM_UP = 10  # steps
 MAX_NORM = 1.0  # of the gradient

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cones.errors import InputError
-from cones.files import atomic_path, atomic_write
-from cones.textfiles import bad_line, read_json_lines
+from cones.files.textfiles import bad_line, read_json_lines
+from cones.files.writing import atomic_path, atomic_write
 from cones.toybox import world
 from cones.toybox.captions import plain_caption
 from cones.toybox.places import draw_place

@@ -1,0 +1,88 @@
+"""`cones evaluate`: how well the neurons of a subject work."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cones.cli import options
+from cones.cli.common import (
+    LOADING,
+    log,
+    print_json,
+    print_table,
+    progress,
+    protocol_in_words,
+    read_photos,
+    tell,
+    waiting,
+)
+from cones.cli.opening import TOYBOX, Opening, opens_model
+
+
+@opens_model
+def evaluate(
+    neurons: Annotated[Path, options.neuron_files("neuron file of one subject")],
+    images: Annotated[Path, options.images("folder of the subject's photographs")],
+    prompts: Annotated[Path | None, options.prompts("built in")] = None,
+    num_images: options.NumImages = 4,
+    seed: Annotated[int, options.seed()] = 0,
+    strength: options.Strength = None,
+    protocol: options.ProtocolName = "toybox",
+    clip: options.Clip = None,
+    dino: options.Dino = None,
+    opening: Opening = TOYBOX,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure how well pictures follow their prompts and show the subject."""
+    with waiting(LOADING):
+        from cones.evaluation import PROMPTS, named_protocol
+        from cones.evaluation import evaluate as measure
+        from cones.files.textfiles import read_prompts
+        from cones.neurons.neuronfile import load
+
+    found = load(neurons)
+    measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)
+    texts = read_prompts(prompts) if prompts else PROMPTS
+    backbone = opening.backbone()
+    for note in read_photos(images).enlarged(backbone.resolution):
+        log.info(note)
+    seeds = range(seed, seed + num_images)
+    with progress() as on_step:
+        evaluation = measure(
+            backbone,
+            found,
+            images,
+            texts,
+            seeds,
+            strength=strength,
+            protocol=measured_by,
+            on_step=on_step,
+        )
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        _print(evaluation.as_dict())
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    rows = []
+    for name in ("text_alignment", "image_alignment", "dino_alignment"):
+        if name not in result:
+            continue
+        error = result["se"].get(name)
+        ceiling = result["ceiling"]
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{result['floor'][name]:.3f}",
+                f"{result[name]:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+                f"{ceiling[name]:.3f}" if ceiling else "unknown",
+            ]
+        )
+    print_table(["", "base model", "neurons shut", "ceiling"], rows)
+    tell(
+        f"drift without the token: {result['drift']:.3f}; its class is seen in "
+        f"{result['presence']:.0%} of the pictures",
+        f"{result['n']} pictures, strength {result['strength']:g}, {result['density']:.2%} of the "
+        f"weights, {result['bytes']:,} bytes; {protocol_in_words(result['protocol'])}",
+    )

@@ -1,0 +1,110 @@
+"""`cones tune`: neuron files of one subject or of several in, one with tuned values out."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cones.cli import options
+from cones.cli.common import (
+    LOADING,
+    output_path,
+    print_json,
+    print_table,
+    progress,
+    tell,
+    waiting,
+)
+from cones.cli.opening import TOYBOX, Opening, opens_model
+from cones.cli.subjects import say_what_is_small, subjects_of
+
+if TYPE_CHECKING:
+    from cones.neurons.concept_neurons import ConceptNeurons
+
+TUNED = f"-tuned{options.SUFFIX}"
+Files = Annotated[list[Path], options.neuron_files("neuron files; several are united first")]
+Folders = Annotated[
+    list[Path],
+    options.images("folder of a subject's photographs; one for each subject, in the files' order"),
+]
+Steps = Annotated[int, options.steps()]
+Rate = Annotated[float, options.rate(unit=", in root mean squares of each weight matrix")]
+Batch = Annotated[int, options.batch()]
+
+
+@opens_model
+def tune(
+    files: Files,
+    images: Folders,
+    precision: Annotated[
+        Literal["binary", "quaternary", "float16", "float32"],
+        typer.Option(help="of the stored values; binary stores none and mends the choice only"),
+    ] = "quaternary",
+    steps: Steps = 50,
+    rate: Rate = 0.1,
+    batch: Batch = 8,
+    seed: Annotated[int, options.seed()] = 0,
+    out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN-tuned{options.SUFFIX}")] = None,
+    overwrite: options.Overwrite = False,
+    mixed_precision: options.MixedPrecision = "no",
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    opening: Opening = TOYBOX,
+    as_json: options.AsJson = False,
+) -> None:
+    """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
+    with waiting(LOADING):
+        from cones.files.locks import claimed
+        from cones.files.writing import write_result
+        from cones.methods.outputs import check_result
+        from cones.neurons.neuronfile import load, to_bytes
+        from cones.search.identity import KEY, identity, model_identity
+        from cones.search.interference import combine
+        from cones.search.tune import TuneConfig
+        from cones.search.tune import tune as tune_neurons
+
+    config = TuneConfig(precision=precision, steps=steps, rate=rate, batch=batch, seed=seed)
+    sets = [load(path) for path in files]
+    neurons = combine(sets)
+    subjects, photos = subjects_of(sets, images)
+    path = output_path(
+        out, [subject.phrase for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
+    )
+    backbone = opening.backbone(mixed_precision, gradient_checkpointing)
+    say_what_is_small(photos, backbone)
+    own = identity("tune", model_identity(backbone), subjects, config, start=neurons)
+    started = time.monotonic()
+    with claimed(path):
+        check_result(path, own, files, overwrite)
+        with progress() as on_step:
+            tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
+        tuned = replace(tuned, info={**tuned.info, KEY: json.dumps(own)})
+        write_result(path, to_bytes(tuned))
+    _print(tuned, path, time.monotonic() - started, as_json)
+
+
+def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:
+    from cones.neurons.neuronfile import nbytes
+    from cones.neurons.summary import summary
+
+    report, binary = json.loads(tuned.info["report"]), nbytes(replace(tuned, values=None))
+    if as_json:
+        about = {"file": str(path), **summary(tuned), "bytes_binary": binary}
+        print_json({**about, "report": report, "seconds": round(seconds, 1)})
+        return
+    rows = [
+        [
+            f"{each.token} {each.class_noun}: loss on {what}",
+            *(f"{report[when][each.token][key]:.5f}" for when in ("before", "after")),
+        ]
+        for each in tuned.subjects
+        for what, key in (("the subject", "subject"), ("the rest", "prior"))
+    ]
+    print_table(["held-out noise", "before", "after"], rows)
+    tell(
+        f"{len(tuned):,} neurons, strength {tuned.strength:g}, tuned in {seconds:.0f} s",
+        f"{path}: {nbytes(tuned):,} bytes, {binary:,} without values",
+        f'next: cones generate --neurons "{path}" --prompt "a photo of a {{}} in the snow"',
+    )

@@ -1,0 +1,1 @@
+"""Methods by groups of subjects: the table."""

@@ -1,0 +1,21 @@
+"""How well concept neurons work: features, metrics, named protocols, and the evaluation itself."""
+
+from cones.evaluation.evaluator import Trial, evaluate
+from cones.evaluation.features import ClipFeatures, Features
+from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, named_protocol
+from cones.evaluation.scores import Evaluation, Scorer, Scores
+
+__all__ = [
+    "GENERAL_PROMPTS",
+    "PROMPTS",
+    "TOYBOX",
+    "ClipFeatures",
+    "Evaluation",
+    "Features",
+    "Protocol",
+    "Scorer",
+    "Scores",
+    "Trial",
+    "evaluate",
+    "named_protocol",
+]

@@ -1,0 +1,1 @@
+"""Reading and writing files: text, JSON, atomic writes, locks, and what a file is."""

@@ -1,0 +1,1 @@
+"""The base model: opening it, its families, its prompts."""

@@ -1,0 +1,236 @@
+"""The ways to concept neurons. Each turns an objective's gradients into votes on what to shut.
+
+The weights with the most votes (`cones.search.selection.top`) are the neurons. All work on the
+weights laid end to end, theta as one float32 vector of N, and none touches the model: it computes
+with copies.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cones.errors import ConesError
+from cones.search.checkpoint import KeptSearch
+from cones.search.gradstats import GradientStats
+from cones.search.selection import largest
+
+Figures = Mapping[str, float]
+Losses = Mapping[str, Tensor]  # without dimensions, where they were computed
+OnStep = Callable[[str, int, int, Figures], None]
+
+HEAD_START = 10.0  # votes: steps that all say the same
+TIES = 0.01  # of a step: latents closer than this are told apart by their gradients
+MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
+LOOK = 10  # steps until the losses are read from a GPU: each reading makes it wait
+
+
+class Objective(Protocol):
+    """L_con as a function of the weights."""
+
+    theta: Tensor
+
+    def gradient(self, weights: Tensor, step: int) -> tuple[Losses, Tensor]:
+        """Losses and dL_con/dtheta at `weights` on the batches of a step; both float32 `[N]`."""
+        ...
+
+
+class Steps:
+    """Counts the steps of a search, drops those that are not finite, keeps and reports them."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        total: int,
+        on_step: OnStep | None,
+        stage: str = "search",
+        kept: KeptSearch | None = None,
+    ) -> None:
+        """Prepares `total` steps on an objective.
+
+        Args:
+            objective: the loss.
+            total: how many.
+            on_step: called after each with the name of the `stage`.
+            stage: what they are called.
+            kept: where they are kept.
+        """
+        self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
+        self.kept = kept
+        self.dropped = torch.zeros((), dtype=torch.int64, device=objective.theta.device)
+
+    def over(self, **state: Tensor) -> Iterator[int]:
+        """The numbers of the steps that are left.
+
+        Args:
+            state: all that a step leaves to the next, changed in place; what a checkpoint keeps.
+
+        Raises:
+            InputError: the checkpoint cannot be resumed from.
+        """
+        whole = {**state, "dropped": self.dropped}
+        done = self.kept.restore(whole, self.total) if self.kept else 0
+        for step in range(done, self.total):
+            yield step
+            if self.kept and (step + 1) % self.kept.checkpoint.every == 0:
+                self.kept.save(step + 1, whole)
+
+    def score(self, weights: Tensor, step: int) -> Tensor:
+        """Theta * dL/dtheta of one step, float32 `[N]`; zeros, errors as for `gradient`."""
+        return self.objective.theta * self.gradient(weights, step)
+
+    def gradient(self, weights: Tensor, step: int) -> Tensor:
+        """dL/dtheta of one step, float32 `[N]`; zeros if it was not finite.
+
+        Raises:
+            ConesError: more than `MAX_DROPPED` of all steps were not finite.
+        """
+        losses, gradient = self.objective.gradient(weights, step)
+        finite = torch.stack([*losses.values()]).isfinite().all() & gradient.isfinite().all()
+        self.dropped += ~finite
+        looks = gradient.device.type == "cpu" or (step + 1) % LOOK == 0 or step + 1 == self.total
+        if self.on_step is not None:
+            figures = {name: each.item() for name, each in losses.items()} if looks else {}
+            self.on_step(self.stage, step + 1, self.total, figures)
+        if looks and self.dropped > MAX_DROPPED * self.total:
+            raise ConesError(
+                f"{self.stage}: {int(self.dropped)} of {self.total} batches gave NaN or infinity, "
+                f"more than {MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
+            )
+        return torch.where(finite, gradient, 0.0)
+
+
+def one_pass(objective: Objective, steps: Steps) -> Tensor:
+    """The mean scores at the unchanged model, float32 `[N]`: the naive reading of the paper."""
+    stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
+    for step in steps.over(**stats.state_dict()):
+        stats.update(steps.score(objective.theta, step))
+    return stats.mean
+
+
+def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
+    """Algorithm 1 of the paper, as far as it can be recovered.
+
+    In each of K steps: s = theta * dL_con/dtheta, M_sum += s, theta <- theta * (1 - rho * s). The
+    paper shuts where M_sum > tau and does not publish tau; here the density gives it.
+
+    Returns:
+        M_sum / K, float32 `[N]`.
+    """
+    theta = objective.theta
+    stats = GradientStats.zeros(len(theta), theta.device)
+    # The factors' logarithms, in float64, which MPS lacks: in float32 a factor 1 - 2e-5 * s is 1.
+    home = torch.device("cpu") if theta.device.type == "mps" else theta.device
+    walked = torch.zeros(len(theta), dtype=torch.float64, device=home)
+    for step in steps.over(walked=walked, **stats.state_dict()):
+        factor = walked.exp().float().to(theta.device)
+        score = steps.score(theta * factor, step) * factor  # theta is the walked theta
+        stats.update(score)
+        walked += torch.log1p(-rho * score.to(home).double())
+    return stats.mean
+
+
+def mask_in_the_loop(
+    objective: Objective,
+    count: int,
+    steps: Steps,
+    rate: float,
+    strength: float,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Searches with the mask in place, so that the neurons are chosen for acting together.
+
+    Each weight has a latent, at first 1. In each step the weights with the smallest latents are
+    shut, the loss is differentiated there with respect to the mask, and the gradient goes
+    straight through to the latents (Adam). The number of shut weights grows linearly to `count`
+    over the first half of the run; the rate falls along a cosine.
+
+    Args:
+        objective: the loss.
+        count: neurons shut in the loop, from the middle of the run on.
+        steps: how many there are.
+        rate: Adam's, in units of the latents.
+        strength: of the shutting in the loop: 1 sets to zero, 2 flips the sign.
+        start: positions that are shut from the first step on, `HEAD_START` ahead of the others.
+
+    Returns:
+        float32 `[N]`: how much each weight wants to be shut.
+    """
+    theta = objective.theta
+    latent = torch.ones_like(theta)
+    least = 0
+    if start is not None:
+        latent[start] -= HEAD_START * rate
+        least = min(count, len(start))
+    adam = _Adam.zeros_like(theta)
+    for step in steps.over(latent=latent, **adam.state_dict()):
+        size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
+        weights = theta.clone()
+        if size:
+            shut = largest(_votes(latent, adam.first, rate), size)
+            weights[shut] *= 1 - strength
+        # The gradient of the mask M: shutting lowers M by one.
+        adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))
+        latent.clamp_(max=1)
+    return _votes(latent, adam.first, rate)
+
+
+def _votes(latent: Tensor, gradient: Tensor, rate: float) -> Tensor:
+    """How much each weight wants to be shut: its latent's fall, and its gradient to break ties.
+
+    Adam's first step is of one size for all. Without this, rounding would choose the first masks,
+    and as they steer the search, each machine would find neurons of its own.
+    """
+    size = gradient.abs() + gradient.square().mean().sqrt() + torch.finfo(torch.float32).tiny
+    return gradient / size * (TIES * rate) - latent
+
+
+def fine_tuned(objective: Objective, steps: Steps, rate: float) -> tuple[Tensor, Tensor]:
+    """Trains all weights densely, with Adam: what `reconstruction` does by shutting alone.
+
+    Args:
+        objective: the loss.
+        steps: how many there are.
+        rate: Adam's; it falls along a cosine.
+
+    Returns:
+        The weights, and the running mean square of each one's gradient; both float32 `[N]`.
+    """
+    weights = objective.theta.clone()
+    adam = _Adam.zeros_like(weights)
+    for step in steps.over(weights=weights, **adam.state_dict()):
+        gradient = steps.gradient(weights, step)
+        adam.descend(weights, gradient, step, _falling(rate, step, steps.total))
+    return weights, adam.second
+
+
+def _falling(rate: float, step: int, total: int) -> float:
+    return rate * (0.55 + 0.45 * math.cos(math.pi * step / total))
+
+
+@dataclass(frozen=True)
+class _Adam:
+    """Adam's two moments, float32 `[N]`, changed in place."""
+
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def zeros_like(cls, values: Tensor) -> "_Adam":
+        return cls(torch.zeros_like(values), torch.zeros_like(values))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Both, for a checkpoint."""
+        return {"first": self.first, "second": self.second}
+
+    def descend(self, values: Tensor, gradient: Tensor, step: int, rate: float) -> None:
+        """Moves the values; `step` counts from 0."""
+        beta1, beta2 = 0.9, 0.99
+        self.first.lerp_(gradient, 1 - beta1)
+        self.second.lerp_(gradient.square(), 1 - beta2)
+        mean = self.first / (1 - beta1 ** (step + 1))
+        spread = (self.second / (1 - beta2 ** (step + 1))).sqrt().add_(1e-12)
+        values.addcdiv_(mean, spread, value=-rate)

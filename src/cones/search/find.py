@@ -1,0 +1,268 @@
+"""From a subject's photographs to its concept neurons: the whole algorithm on one screen."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from cones.checks import check_choice, check_density, check_descent, check_number
+from cones.distributed import ALONE, Processes
+from cones.errors import InputError
+from cones.models.backbone import Backbone, check_backbone
+from cones.neurons.blocks import Block
+from cones.neurons.concept_neurons import MAX_STRENGTH, BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons.projections import Layers, projections, shapes
+from cones.neurons.shutting import base_fingerprint, matching_weights
+from cones.neurons.union import Neurons, union
+from cones.search import algorithms as search
+from cones.search.algorithms import OnStep, Steps
+from cones.search.calibration import DENSITIES, Choice, least_needed, line_search
+from cones.search.checkpoint import Checkpoint, KeptSearch
+from cones.search.identity import identity, model_identity
+from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.search.prior import DrawnImages
+from cones.search.reconstruction import Matrix, reconstruct
+from cones.search.selection import by_layer, laid, neuron_count, top
+from cones.subjects.subject import Subject, crowd
+
+log = logging.getLogger("cones")
+
+Algorithm = Literal["mask-in-loop", "reconstruct", "one-pass", "paper"]
+NAIVE: tuple[Algorithm, ...] = ("one-pass", "paper")
+
+
+@dataclass(frozen=True)
+class FindConfig:
+    """How to search.
+
+    Attributes:
+        algorithm: "mask-in-loop" (the default), "reconstruct", "one-pass" or "paper".
+        density: share of the weights to shut for each subject, in (0, 1); the most in
+            "reconstruct", which stops where more would not help. "auto": as few of `DENSITIES` as
+            do nearly what the best of them does, by the loss on held-out noise.
+        steps: optimiser steps, or batches of statistics, for each subject.
+        batch: samples of the subject in a step.
+        prior_batch: samples of the prior in a step.
+        prior_weight: the paper's lambda.
+        distill: whether the prior's target is the base model's own prediction, not the noise; None
+            for the first two only, since where nothing is changed that prior has no gradient.
+        prior_images: images that the model draws of the class, and again of other things.
+        rate: Adam's, of the latents in "mask-in-loop", of the weights in "reconstruct", there in
+            units of their root mean square.
+        rho: step size of "paper".
+        strength_in_loop: of the shutting in the first two: 1 sets to zero, 2 flips the sign.
+        layers: "all" for the key and value projections of all attention layers; "text" for those
+            of the text alone, through which a subject is drawn less well.
+        seed: of everything random, from 0 to 2^40.
+    """
+
+    algorithm: Algorithm = "mask-in-loop"
+    density: float | Literal["auto"] = 0.025
+    steps: int = 100
+    batch: int = 8
+    prior_batch: int = 8
+    prior_weight: float = 3.0
+    distill: bool | None = None
+    prior_images: int = 16
+    rate: float = 0.03
+    rho: float = 2e-5
+    strength_in_loop: float = 1.0
+    layers: Layers = "all"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be searched with."""
+        check_choice("algorithm", self.algorithm, get_args(Algorithm))
+        check_choice("layers", self.layers, get_args(Layers))
+        check_descent(self)
+        vars(self).update(  # the way round `frozen`
+            density=self.density if self.density == "auto" else check_density(self.density),
+            distill=self.algorithm not in NAIVE if self.distill is None else self.distill,
+            rho=check_number("rho", self.rho, above=0),
+            strength_in_loop=check_number(
+                "strength_in_loop", self.strength_in_loop, above=0, most=MAX_STRENGTH
+            ),
+        )
+
+    @property
+    def most(self) -> float:
+        """The density that the search goes to."""
+        return DENSITIES[-1] if self.density == "auto" else self.density
+
+
+def find(
+    backbone: Backbone,
+    subjects: Subject | Sequence[Subject],
+    config: FindConfig = FindConfig(),
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+    start: Neurons | Iterable[Neurons] | None = None,
+    checkpoint: Checkpoint | None = None,
+    processes: Processes = ALONE,
+    drawn: DrawnImages | None = None,
+) -> ConceptNeurons:
+    """Finds the concept neurons of a subject, or those that draw several subjects together.
+
+    The model's weights are never changed. On the CPU of one machine the same seed gives the same
+    neurons. Several subjects take turns in one search, with `config.density` and `config.steps` for
+    each: as many neurons and as much time as a search for each alone would find and take.
+
+    Args:
+        backbone: the base model.
+        subjects: photographs, class noun and token of each.
+        config: how to search.
+        class_images: images of a class for the prior, by its noun; the model draws the others.
+        on_step: called with (stage, done, total, figures) as the search goes on.
+        start: neurons to begin with, for "mask-in-loop": the union of those found alone.
+        checkpoint: where the search is kept as it goes on, and resumed from.
+        processes: those that share the samples of each step; all find the same neurons.
+        drawn: images of classes that earlier searches with this seed let this model draw; to it
+            are added those that this one does.
+
+    Returns:
+        The neurons. `info["report"]` is JSON: losses on held-out noise before and after, and those
+        of each strength tried; for several subjects their mean.
+
+    Raises:
+        InputError: a token cannot carry a subject or is of two, neurons are asked for that cannot
+            be, the model is of a kind not served, or the checkpoint is of another search.
+        BaseModelError: `start` is of another model.
+        ConesError: too many batches gave NaN or infinity, or another process has ended.
+    """
+    check_backbone(backbone)
+    subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
+    check_subjects(backbone, subjects)
+    check_density(config.most, max(1, len(subjects)))
+    if start is not None:
+        start = _start(backbone, union(start), config)
+    if remark := crowd(len(subjects)):
+        log.warning(remark)
+    for subject in subjects:
+        if remark := backbone.ordinary_warning(subject.token):
+            log.warning(remark)
+    with ExitStack() as stack:
+        kept = None
+        if checkpoint is not None:
+            own = identity(
+                "find", model_identity(backbone), subjects, config, class_images, start, processes
+            )
+            kept = stack.enter_context(checkpoint.opened(own))
+        objective = ImplantingLoss.of(
+            backbone, subjects, config, class_images, on_step, processes, drawn
+        )
+        count = _count(objective, config.most)
+        choice = _search(objective, count, config, on_step, start, kept)
+    if config.density == "auto":
+        counts = [_count(objective, density) for density in DENSITIES]
+        count = least_needed(objective, choice, counts, config.strength_in_loop, on_step)
+    chosen = choice(count)
+    strength, report = line_search(objective, chosen, config.strength_in_loop, on_step)
+    return ConceptNeurons(
+        shapes=objective.shapes,
+        indices=by_layer(chosen, objective.shapes),
+        subjects=tuple(
+            SubjectInfo(each.token, each.class_noun, each.prompts()[0]) for each in subjects
+        ),
+        strength=strength,
+        base=BaseInfo(backbone.name, base_fingerprint(backbone)),
+        info=_info(backbone, config, report),
+    )
+
+
+def _start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) -> ConceptNeurons:
+    """`start` over the layers that are searched."""
+    if config.algorithm != "mask-in-loop":
+        raise InputError(
+            f"start: only mask-in-loop begins with neurons, found {config.algorithm}; leave one out"
+        )
+    matching_weights(backbone, start)
+    with Block(backbone):
+        sought = shapes(projections(backbone, config.layers))
+    for layer, indices in start.indices.items():
+        if len(indices) and layer not in sought:
+            raise InputError(
+                f"start: has neurons in {layer}, where layers={config.layers!r} does not search; "
+                "expected 'all'"
+            )
+    within = {layer: start.indices[layer] for layer in start.indices.keys() & sought.keys()}
+    return replace(start, shapes=sought, indices=within, values=None)
+
+
+def _count(objective: ImplantingLoss, density: float) -> int:
+    """Neurons for all subjects together."""
+    return neuron_count(density, len(objective.theta), len(objective.subjects))
+
+
+def _search(
+    objective: ImplantingLoss,
+    count: int,
+    config: FindConfig,
+    on_step: OnStep | None,
+    start: ConceptNeurons | None,
+    kept: KeptSearch | None,
+) -> Choice:
+    """Searches for `count` neurons; what it learned can choose fewer as well."""
+    total = config.steps * len(objective.subjects)
+    steps = Steps(objective, total, on_step, kept=kept)
+    if config.algorithm == "reconstruct":
+        size = objective.theta.square().mean().sqrt().item()
+        weights, squares = search.fine_tuned(objective, steps, config.rate * size)
+        return _compiled(objective, weights, squares, config.strength_in_loop)
+    if config.algorithm == "one-pass":
+        votes = search.one_pass(objective, steps)
+    elif config.algorithm == "paper":
+        votes = search.paper(objective, steps, config.rho)
+    else:
+        begun = None
+        if start is not None:
+            begun = laid(start.indices, objective.shapes).to(objective.theta.device)
+        votes = search.mask_in_the_loop(
+            objective, count, steps, config.rate, config.strength_in_loop, begun
+        )
+    return partial(top, votes)
+
+
+def _compiled(
+    objective: ImplantingLoss, weights: Tensor, squares: Tensor, strength: float
+) -> Choice:
+    """Chooses the positions whose shutting does what the fine-tuned weights do.
+
+    How much an output matters is told by the mean square of its gradient, for which that of its
+    row of weights stands.
+    """
+    theta, tuned, mean_squares = (
+        objective.named(each) for each in (objective.theta, weights, squares)
+    )
+    grams = objective.grams(weights)
+    matrices = [
+        Matrix(
+            theta[layer],
+            tuned[layer] - theta[layer],
+            gram := grams[layer],
+            mean_squares[layer].mean(1) / gram.diagonal().mean(),
+        )
+        for layer in theta
+    ]
+
+    def choice(count: int) -> Tensor:
+        masks = reconstruct(matrices, count, strength)
+        return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
+
+    return choice
+
+
+def _info(backbone: Backbone, config: FindConfig, report: dict[str, object]) -> dict[str, str]:
+    """Where the neurons come from."""
+    return {
+        "algorithm": config.algorithm,
+        "config": json.dumps(asdict(config), sort_keys=True),
+        "seed": str(config.seed),
+        **backbone.provenance(),
+        "report": json.dumps(report, sort_keys=True),
+    }

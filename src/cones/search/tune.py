@@ -1,0 +1,297 @@
+"""Joint tuning: the values of concept neurons that draw all their subjects best, and nothing else.
+
+The paper's four precisions: binary stores no values, and only the choice of the neurons may change;
+quaternary, float16 and float32 store a value for each neuron.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cones.checks import check_choice, check_descent
+from cones.errors import ConesError, InputError
+from cones.models.backbone import Backbone, check_backbone
+from cones.neurons import quaternary
+from cones.neurons.blocks import Block
+from cones.neurons.concept_neurons import ConceptNeurons
+from cones.neurons.neuronfile import neurons_hash
+from cones.neurons.projections import Layers, projections
+from cones.neurons.shutting import matching_weights
+from cones.neurons.union import Neurons, union
+from cones.search import algorithms as search
+from cones.search.algorithms import Figures, OnStep, Steps
+from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.search.selection import by_layer, laid, top
+from cones.subjects.subject import Subject
+
+Precision = Literal["binary", "quaternary", "float16", "float32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How to tune.
+
+    Attributes:
+        precision: of the values that are stored; "binary" stores none.
+        steps: of the optimiser, each on the sum of the losses of all subjects.
+        rate: Adam's at first, in root mean squares of each neuron's matrix; it falls along a
+            cosine. "binary" does not depend on it.
+        batch: samples of each subject in a step.
+        prior_batch: samples of each subject's prior in a step.
+        prior_weight: the paper's lambda.
+        distill: whether the prior's target is the base model's own prediction, not the noise.
+        prior_images: images that the model draws of each class, and again of other things.
+        seed: of everything random, from 0 to 2^40.
+    """
+
+    precision: Precision = "quaternary"
+    steps: int = 50
+    rate: float = 0.1
+    batch: int = 8
+    prior_batch: int = 8
+    prior_weight: float = 3.0
+    distill: bool = True
+    prior_images: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be tuned with."""
+        check_choice("precision", self.precision, PRECISIONS)
+        check_descent(self)
+
+
+@dataclass(frozen=True)
+class _LossConfig(TuneConfig):
+    """What the loss has to know besides."""
+
+    layers: Layers = "text"
+
+
+def tune(
+    backbone: Backbone,
+    neurons: Neurons | Iterable[Neurons],
+    subjects: Subject | Sequence[Subject],
+    config: TuneConfig = TuneConfig(),
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> ConceptNeurons:
+    """Tunes the values of concept neurons to minimise the sum of their subjects' losses.
+
+    The tuning begins with the values that the neurons recommend. The model's weights are never
+    changed, and no weight but the neurons is given a value. On the CPU of one machine the same seed
+    gives the same values.
+
+    Args:
+        backbone: the base model.
+        neurons: of one subject or of several, which are united, shut or tuned before; as they are
+            or by the path of their file.
+        subjects: photographs of exactly the neurons' subjects, in any order.
+        config: how to tune.
+        class_images: images of a class for the prior, by its noun; the model draws the others.
+        on_step: called with (stage, done, total, figures).
+
+    Returns:
+        The neurons with values that the file keeps exactly, and strength 1; for "binary" as many
+        without values, and strength 1 or 2. `info["report"]` is JSON: the losses of each subject,
+        by token, on held-out noise "before" and "after".
+
+    Raises:
+        InputError: no neurons, or not the photographs of exactly their subjects.
+        BaseModelError: the neurons are of a model of another layout.
+        ConesError: batches gave NaN or infinity.
+    """
+    check_backbone(backbone)
+    neurons = union(neurons)
+    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
+    return tune_on(objective, neurons, config, on_step)
+
+
+def joint_loss(
+    backbone: Backbone,
+    neurons: ConceptNeurons,
+    subjects: Subject | Sequence[Subject],
+    config: TuneConfig = TuneConfig(),
+    class_images: ClassImages | None = None,
+    on_step: OnStep | None = None,
+) -> ImplantingLoss:
+    """The loss of all subjects of some neurons, in the neurons' order; see `tune`."""
+    matching_weights(backbone, neurons)
+    subjects = _matched(backbone, neurons, subjects)
+    with Block(backbone):
+        text = neurons.shapes.keys() <= projections(backbone).keys()
+    settings = _LossConfig(**asdict(config), layers="text" if text else "all")
+    return ImplantingLoss.of(backbone, subjects, settings, class_images, on_step)
+
+
+def tune_on(
+    objective: ImplantingLoss,
+    neurons: ConceptNeurons,
+    config: TuneConfig,
+    on_step: OnStep | None = None,
+) -> ConceptNeurons:
+    """`tune` on a `joint_loss`, which serves for several precisions, rates and numbers of steps."""
+    steps = Steps(objective, config.steps * len(objective.subjects), on_step, "tune")
+    at = laid(neurons.indices, objective.shapes).to(objective.theta.device)
+    start = _recommended(objective, neurons, at)
+    if config.precision == "binary":
+        chosen, strength = _reselected(objective, at, neurons.strength, steps, config)
+        tuned = replace(
+            neurons,
+            indices=by_layer(chosen, objective.shapes),
+            values=None,
+            strength=strength,
+        )
+        after = _with(objective.theta, chosen, objective.theta[chosen] * (1 - strength))
+    else:
+        sizes = [len(neurons.indices[layer]) for layer in objective.shapes]
+        values = _tuned(objective, at, sizes, start, steps, config)
+        after = _with(objective.theta, at, values)
+        parts = [part.cpu().numpy() for part in torch.split(values, sizes)]
+        tuned = replace(
+            neurons, values=dict(zip(objective.shapes, parts, strict=True)), strength=1.0
+        )
+    losses = {
+        "before": _losses(objective, neurons, _with(objective.theta, at, start)),
+        "after": _losses(objective, neurons, after),
+    }
+    told = [*losses["before"].values(), *losses["after"].values()]
+    if not all(math.isfinite(sum(figures.values())) for figures in told):
+        raise ConesError(
+            "tune: the loss is NaN or infinite at the tuned values; use --mixed_precision no, or "
+            "a smaller --rate"
+        )
+    return replace(tuned, info=_info(objective.backbone, neurons, config, losses))
+
+
+def _matched(
+    backbone: Backbone, neurons: ConceptNeurons, subjects: Subject | Sequence[Subject]
+) -> list[Subject]:
+    """The subjects in the order of the neurons'; refuses others."""
+    given = [subjects] if isinstance(subjects, Subject) else list(subjects)
+    if not len(neurons):
+        raise InputError("neurons: expected at least one to tune, found none; find some first")
+    check_subjects(backbone, given)
+    by_phrase = {subject.phrase: subject for subject in given}
+    wanted = [f"{subject.token} {subject.class_noun}" for subject in neurons.subjects]
+    for phrase in wanted:
+        if phrase not in by_phrase:
+            raise InputError(
+                f"subjects: expected {phrase!r}, which is of the neurons, found "
+                f"{', '.join(map(repr, by_phrase))}; give its photographs too"
+            )
+    for phrase in by_phrase:
+        if phrase not in wanted:
+            raise InputError(
+                f"subjects: {phrase!r} is not of the neurons ({', '.join(wanted) or 'not named'}); "
+                "find its neurons and unite them first, or leave it out"
+            )
+    return [by_phrase[phrase] for phrase in wanted]
+
+
+def _recommended(objective: ImplantingLoss, neurons: ConceptNeurons, at: Tensor) -> Tensor:
+    """The values that shutting by the neurons' own strength gives, `[n]`."""
+    original = objective.theta[at]
+    if neurons.values is None:
+        return original * (1 - neurons.strength)
+    values = np.concatenate([neurons.values[layer] for layer in objective.shapes])
+    return torch.lerp(original, torch.from_numpy(values).to(original), neurons.strength)
+
+
+def _tuned(
+    objective: ImplantingLoss,
+    at: Tensor,
+    sizes: list[int],
+    start: Tensor,
+    steps: Steps,
+    config: TuneConfig,
+) -> Tensor:
+    """Adam on the values of the neurons, `[n]`, rounded as they will be stored.
+
+    The loss is that of the rounded values, and its gradient goes straight through to the others.
+    `sizes` are the numbers of neurons in each layer.
+    """
+    count = len(objective.subjects)
+    means = [w.square().mean().sqrt() for w in objective.named(objective.theta).values()]
+    scale = torch.stack(means).repeat_interleave(torch.tensor(sizes, device=at.device))
+    rounded = _rounding(config.precision, sizes)
+    moved = torch.zeros_like(start)  # in units of the scale
+    adam = torch.optim.Adam([moved], config.rate, betas=(0.9, 0.99), eps=1e-12)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
+    for step in range(config.steps):
+        weights = _with(objective.theta, at, rounded(start + scale * moved))
+        turns = range(step * count, (step + 1) * count)
+        gradient = sum(steps.gradient(weights, turn)[at] for turn in turns)
+        moved.grad = scale * gradient
+        adam.step()
+        schedule.step()
+    return rounded(start + scale * moved)
+
+
+def _rounding(precision: Precision, sizes: list[int]) -> Callable[[Tensor], Tensor]:
+    """Values, float32 `[n]` -> what is stored of them."""
+
+    def to_levels(values: Tensor) -> Tensor:
+        parts = [quaternary.nearest(part.cpu().numpy()) for part in torch.split(values, sizes)]
+        return torch.from_numpy(np.concatenate(parts)).to(values.device)
+
+    if precision == "quaternary":
+        return to_levels
+    return (lambda values: values.half().float()) if precision == "float16" else torch.clone
+
+
+def _reselected(
+    objective: ImplantingLoss, at: Tensor, strength: float, steps: Steps, config: TuneConfig
+) -> tuple[Tensor, float]:
+    """As many neurons, searched from those given; zeroed or flipped, whichever is better."""
+    in_loop = 2.0 if strength > 1.5 else 1.0
+    votes = search.mask_in_the_loop(objective, len(at), steps, config.rate, in_loop, at)
+    chosen = top(votes, len(at))
+
+    def loss(factor: float) -> float:
+        values = objective.theta[chosen] * (1 - factor)
+        figures = objective.held_out(_with(objective.theta, chosen, values))
+        total = figures["subject"] + config.prior_weight * figures["prior"]
+        return total if math.isfinite(total) else math.inf
+
+    return chosen, min((1.0, 2.0), key=loss)
+
+
+def _with(theta: Tensor, at: Tensor, values: Tensor) -> Tensor:
+    """The weights with other values at some positions."""
+    return theta.index_put((at,), values)
+
+
+def _losses(
+    objective: ImplantingLoss, neurons: ConceptNeurons, weights: Tensor
+) -> dict[str, Figures]:
+    """The losses of each subject on held-out noise, by token."""
+    return {
+        subject.token: objective.held_out(weights, number)
+        for number, subject in enumerate(neurons.subjects)
+    }
+
+
+def _info(
+    backbone: Backbone,
+    neurons: ConceptNeurons,
+    config: TuneConfig,
+    losses: dict[str, dict[str, Figures]],
+) -> dict[str, str]:
+    """Where the values come from; "start" is the hash of the file of the neurons before."""
+    provenance = backbone.provenance()
+    return {
+        "algorithm": "tune",
+        "config": json.dumps(asdict(config), sort_keys=True),
+        "seed": str(config.seed),
+        "start": neurons_hash(neurons),
+        "precision": f"{config.precision}; {provenance['precision']}",
+        "report": json.dumps(losses, sort_keys=True),
+        "versions": provenance["versions"],
+    }

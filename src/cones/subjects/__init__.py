@@ -1,0 +1,1 @@
+"""Photographs of a subject, and what a search makes of them."""
