@@ -29,7 +29,7 @@ import torch
 from cones.errors import ConesError
 from cones.files.textfiles import read_json_lines
 from cones.files.writing import KINDS
-from cones.methods import tuned
+from cones.methods import trained_weights
 from cones.neurons import neuronfile
 from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.neurons.container import Format
@@ -251,7 +251,7 @@ def neurons() -> tuple[bytes, ...]:
 
 def artifact() -> bytes:
     """A file of `cones fit` with one of every kind of change."""
-    made = tuned.TunedWeights(
+    made = trained_weights.TunedWeights(
         "lora",
         (SubjectInfo("sks", "robot"),),
         BaseInfo("m", "ab"),
@@ -308,7 +308,11 @@ def targets() -> dict[str, Target]:
     """What is read, by its name."""
     return {
         "neurons": Target(neurons(), read_neurons, container_change(neuronfile.FORMAT)),
-        "artifacts": Target((artifact(),), tuned.TunedWeights.load, container_change(tuned.FORMAT)),
+        "artifacts": Target(
+            (artifact(),),
+            trained_weights.TunedWeights.load,
+            container_change(trained_weights.FORMAT),
+        ),
         "checkpoints": Target((kept(),), resume, container_change(checkpoint.FORMAT)),
         "pictures": Target((picture(),), read_provenance, png_change),
         "metadata": Target((METADATA,), read_json_lines, lines_change),

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import fast, passes
 from PIL import Image
 from PIL.ImageOps import mirror
 from safetensors.torch import load_file, save_file
-from test_cli import passes
-from test_many import fast
 from tiny import tiny_pipeline
 from torch import distributed, multiprocessing
 

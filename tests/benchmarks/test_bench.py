@@ -165,7 +165,7 @@ def test_the_whole_benchmark_runs_as_a_command() -> None:
     arguments = ["--tiny", "--resolution", "64", "--batch", "1", "--rounds", "1", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.step", *arguments],
-        capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_evaluate import QUICK
+from quick_protocol import QUICK
 from tiny import tiny_folder, tiny_pipeline
 
 from benchmarks import evidence, report, speed

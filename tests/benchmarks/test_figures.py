@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_compare import fitted, tree
+from quick_methods import fitted, tree
 from tiny import tiny_folder
 
 from benchmarks import figures

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_evaluate import QUICK
+from quick_protocol import QUICK
 from tiny import tiny_folder
 
 from benchmarks import rival_search

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import QUICK, cones, fails, misused, of, passes
 from PIL import Image
 from tiny import tiny_folder
 from typer.main import get_command
-from typer.testing import CliRunner, Result
 
 from cones.cli.common import _pace
 from cones.cli.program import app
@@ -21,32 +21,6 @@ from cones.evaluation import PROMPTS
 from cones.neurons.neuronfile import file_hash, load
 from cones.sampling.pictures import read_provenance
 from cones.search.find import FindConfig
-
-QUICK = ("--steps", "2", "--batch", "2")
-
-
-def cones(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments])
-
-
-def passes(*arguments: object) -> Result:
-    result = cones(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def fails(*arguments: object, status: int = 1) -> str:
-    """The one line on stderr about what is wrong."""
-    result = cones(*arguments)
-    assert result.exit_code == status, result.output
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("cones: ")
-
-
-def misused(*arguments: object) -> str:
-    """The one line on stderr about wrong usage."""
-    return fails(*arguments, status=2)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +37,6 @@ def robot(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("found") / "robot.cones.safetensors"
     passes("find", *QUICK, *of(photos), "--out", path)
     return path
-
-
-def of(photos: Path, noun: str = "robot") -> tuple[object, ...]:
-    return "--images", photos, "--class_noun", noun, "--model", tiny_folder()
 
 
 # -- find ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from test_cli import cones, fails, misused
+from command_line import cones, fails, misused
 from typer.main import get_command
 
 from cones.cli import hints, values

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from command_line import QUICK, of, passes
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_cli import QUICK, of, passes
 
 from cones.cli.reporting import Report, reporting
 

@@ -3,8 +3,6 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from test_evaluate import QUICK
+from quick_protocol import QUICK
 from tiny import tiny_folder, tiny_pipeline
 from typer.testing import CliRunner, Result
 
 from cones.cli.program import app
-from cones.comparison import entries
 from cones.comparison.entries import CONTESTANTS, Fits, settings
 from cones.comparison.groups import Member, design, read_tree
 from cones.comparison.layout import markdown
@@ -27,54 +24,17 @@ from cones.comparison.store import Cells, part, pictures_of
 from cones.comparison.table import compare, kept_rows, rows, write_table
 from cones.distributed import Processes
 from cones.errors import ConesError, InputError
-from cones.evaluation import Trial
-from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
+from cones.methods import METHODS, cones, lora
 from cones.methods.artifact import Cones
 from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
-from cones.search.find import FindConfig
 from cones.search.identity import modules_hash
-from cones.search.tune import TuneConfig
-from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     return load_backbone(tiny_pipeline())
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    for seed, name in enumerate(("mug-1", "robot-1"), start=5):
-        rendered = render_subject(name.partition("-")[0], look_from_seed(seed), 2, seed)
-        save_subject(rendered, tmp_path / "subjects" / name)
-    return tmp_path / "subjects"
-
-
-@pytest.fixture
-def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, int]]]:
-    """Every method in a step or two; counts the fits of each with how many subjects."""
-    few: dict[str, Any] = {"steps": 2, "batch": 2, "prior_batch": 1, "prior_images": 1}
-    for method in (dreambooth, custom_diffusion, lora):
-        monkeypatch.setattr(method, "defaults", replace(method.defaults, **few))
-    alone = replace(textual_inversion.defaults, steps=2, batch=1)
-    monkeypatch.setattr(textual_inversion, "defaults", alone)
-    monkeypatch.setattr(cones, "defaults", FindConfig(density=0.1, **few))
-    monkeypatch.setattr(entries, "TUNING", TuneConfig(rate=0.1, **few))
-    monkeypatch.setattr(sys.modules[Trial.__module__], "GENERAL_PROMPTS", ("a {}",))
-    counts: Counter[tuple[str, int]] = Counter()
-
-    def counted(method: str, fit: Any) -> Any:
-        def counting(backbone: Any, subjects: Any, *rest: Any) -> Any:
-            counts[method, len(subjects)] += 1
-            return fit(backbone, subjects, *rest)
-
-        return counting
-
-    for name, module in METHODS.items():
-        monkeypatch.setattr(module, "fit", counted(name, module.fit))
-    yield counts
 
 
 def comparison(backbone: Backbone, tree: Path, cache: Path, **changes: Any) -> Comparison:

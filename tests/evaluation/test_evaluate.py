@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from quick_protocol import QUICK, Colours
 from safetensors.torch import load_file, save_file
 from tiny import tiny_folder, tiny_pipeline, tiny_unet
 from torch import Tensor
@@ -20,7 +21,6 @@ from cones.evaluation import (
     GENERAL_PROMPTS,
     PROMPTS,
     ClipFeatures,
-    Protocol,
     Scorer,
     Trial,
     evaluate,
@@ -46,21 +46,6 @@ from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.world import CLASSES, PLACES, SIZE
 
 SUBJECT = SubjectInfo("sks", "robot")
-
-
-class Colours:
-    """Features without a network: the mean colour; a text stands for a colour by its length."""
-
-    def images(self, images: Sequence[Image.Image]) -> Tensor:
-        means = [np.asarray(image).reshape(-1, 3).mean(0) + 1 for image in images]
-        return torch.nn.functional.normalize(torch.tensor(np.array(means)).float(), dim=-1)
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        vectors = [[len(text), len(set(text)), 1] for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(vectors).float(), dim=-1)
-
-
-QUICK = Protocol("quick", 3, Colours, steps=2, guidance=2.0)
 
 
 @pytest.fixture(scope="module")

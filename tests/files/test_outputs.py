@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import QUICK, fails, passes
 from PIL import Image
-from test_cli import QUICK, fails, passes
 from tiny import tiny_folder
 
 from cones.errors import InputError

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from command_line import fails, misused, passes
 from PIL import Image
-from test_cli import fails, misused, passes
 from tiny import tiny_folder
 
 from cones.cli.fit import Method

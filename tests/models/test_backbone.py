@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refusal
 from tiny import tiny_flux, tiny_folder, tiny_pipeline
 
 from cones.errors import InputError
@@ -23,14 +24,6 @@ def backbone() -> Backbone:
 def picture(seed: int = 0, size: tuple[int, int] = (16, 16)) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
-
-
-def refusal(model: object, **options: object) -> str:
-    """The one line that refuses a model."""
-    with pytest.raises(InputError) as error:
-        load_backbone(model, **options)  # type: ignore[arg-type]
-    assert len(str(error.value).splitlines()) == 1
-    return str(error.value)
 
 
 # -- opening ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_backbone import refusal
+from refusals import refusal
 from tiny import tiny_pipeline
 from tiny_families import PIPELINES, tiny_pixart_pipeline, tiny_sdxl_pipeline
 from torch import Tensor

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import cones, fails, misused
 from PIL import Image
-from test_cli import cones, fails, misused
 from tiny import tiny_folder
 from typer.main import get_command
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from safetensors.torch import load_file, save_file
-from test_backbone import refusal
 from tiny import tiny_clip, tiny_flux, tiny_folder, tiny_kl, tiny_pipeline, tiny_unet
 from tiny_checkpoint import save_checkpoint
 from tiny_families import tiny_flux_pipeline, tiny_sdxl_pipeline

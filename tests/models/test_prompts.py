@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from clip_vocabulary import clip_tokenizer
-from test_cli import passes
+from command_line import passes
 from tiny import tiny_clip, tiny_pipeline
 from tiny_families import t5_tokenizer, tiny_sdxl_pipeline
 
@@ -17,13 +17,13 @@ from cones.methods.controls import random_neurons
 from cones.models.backbone import Backbone
 from cones.models.prompts import (
     character_warning,
-    check_distinct_tokens,
     markup_warning,
     rare_tokens,
     token_fault,
     unowned_warning,
 )
 from cones.neurons.concept_neurons import SubjectInfo
+from cones.neurons.tokens import check_distinct_tokens
 from cones.sampling.generate import generate
 from cones.search.interference import combine
 from cones.search.objective import check_subjects
@@ -31,7 +31,7 @@ from cones.subjects.subject import Subject
 from cones.toybox.captions import RARE_TOKENS
 from cones.toybox.world import CLASSES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMED = re.compile(rf"\b(?:an?|the|my) (\w+) ({'|'.join(CLASSES)})\b")
 
 

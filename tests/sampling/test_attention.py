@@ -38,7 +38,7 @@ from cones.sampling.generate import generate
 
 ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug")
 PROMPT = "a photo of a sks robot"
-PHOTOS = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"
+PHOTOS = Path(__file__).parents[2] / "examples" / "subjects" / "dev" / "robot-2"
 
 
 @pytest.fixture(scope="module")

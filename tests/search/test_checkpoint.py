@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_search import Quadratic
+from quadratic import Quadratic
 from tiny import tiny_pipeline
 
 from cones.errors import InputError

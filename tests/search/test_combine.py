@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import fails, misused, passes
 from PIL import Image
-from test_cli import fails, misused, passes
 from tiny import tiny_folder, tiny_pipeline
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError

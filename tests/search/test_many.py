@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import cones, fails, fast, misused, passes
 from PIL import Image
-from test_cli import QUICK, cones, fails, misused, passes
-from tiny import tiny_folder
 from typer.testing import Result
 
 from cones.distributed import Processes
@@ -19,10 +18,6 @@ from cones.neurons.neuronfile import load
 from cones.search.checkpoint import KeptSearch
 from cones.search.prior import draw_class_images
 from cones.search.sweep import deal, tasks
-
-
-def fast() -> tuple[object, ...]:
-    return (*QUICK, "--model", tiny_folder())
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chunks import chunk, with_chunks
 from PIL import Image, ImageCms
-from test_photos import chunk, with_chunks
 
 from cones.subjects.colours import UNKNOWN, to_srgb
 from cones.subjects.photos import load_photo, load_photos

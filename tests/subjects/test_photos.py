@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chunks import chunk, with_chunks
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
@@ -44,10 +45,6 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes, *chunks: by
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     body = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(rows))]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body) + chunk(b"IEND", b"")
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -405,12 +402,6 @@ def test_the_same_folder_gives_the_same_photographs(tmp_path: Path) -> None:
 
 
 # --- metadata that is no reason to refuse -------------------------------------------------------
-
-
-def with_chunks(path: Path, *chunks: bytes) -> None:
-    """Puts chunks behind a PNG file's header."""
-    data = path.read_bytes()
-    path.write_bytes(data[:33] + b"".join(chunks) + data[33:])
 
 
 BOMB = zlib.compress(bytes(200_000_000), 9)  # 200 kB

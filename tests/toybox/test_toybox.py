@@ -30,7 +30,7 @@ from cones.toybox.world import (
     sample_scene,
 )
 
-SAMPLES = Path(__file__).parents[1] / "examples" / "subjects"
+SAMPLES = Path(__file__).parents[2] / "examples" / "subjects"
 
 
 def scenes(count: int) -> list[Scene]:
