@@ -356,7 +356,7 @@ def test_one_file_is_opened_with_the_configuration_of_its_kind(
 
 def predicts(backbone: Backbone) -> tuple[str, bool]:
     """What its denoiser predicts, and whether its schedule ends in nothing but noise."""
-    signal, _ = backbone.family.mixture(torch.tensor([999]))
+    signal, _ = backbone.family.noise_coefficients(torch.tensor([999]))
     config = backbone.family.solver().config
     assert config.prediction_type == backbone.pipeline.scheduler.config.prediction_type
     zero = bool(signal.item() == 0)

@@ -77,7 +77,7 @@ def test_a_schedule_that_ends_in_nothing_but_noise_draws(scheduler: str | None) 
     changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **changes)
     model = load_backbone(pipeline, scheduler=scheduler)
-    signal, spread = model.family.mixture(torch.tensor([999]))
+    signal, spread = model.family.noise_coefficients(torch.tensor([999]))
     assert (signal.item(), spread.item()) == (0, 1)
     pixels = np.asarray(draw(model).image)
     assert pixels.std() > 0

@@ -201,7 +201,7 @@ class Backbone:
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t: so much of x_0 and so much of eps; all `[n, channels, height, width]`."""
-        signal, spread = self.family.mixture(timesteps)
+        signal, spread = self.family.noise_coefficients(timesteps)
         return signal * latents + spread * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ class Family(ABC):
         return 0.0, float(self.pipeline.vae.config.scaling_factor)
 
     @abstractmethod
-    def mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    def noise_coefficients(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """How much of the picture and how much noise there is in x_t.
 
         Args:
@@ -218,7 +218,7 @@ class Diffusion(Family):
         alphas: Tensor = DDPMScheduler.from_config(self.pipeline.scheduler.config).alphas_cumprod
         return alphas
 
-    def mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    def noise_coefficients(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha_t) and sqrt(1 - alpha_t)."""
         alphas = self._alphas.to(timesteps.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
         return alphas.sqrt(), (1 - alphas).sqrt()
@@ -227,7 +227,7 @@ class Diffusion(Family):
         """The noise, or the velocity for a v-prediction model."""
         if self.pipeline.scheduler.config.prediction_type == "epsilon":
             return noise
-        signal, spread = self.mixture(timesteps)
+        signal, spread = self.noise_coefficients(timesteps)
         return signal * noise - spread * latents
 
 
@@ -261,7 +261,7 @@ class Flow(Family):
         """The share of noise at each timestep, float32 `[n]`."""
         return self._sigmas.to(timesteps.device)[timesteps]
 
-    def mixture(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    def noise_coefficients(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """1 - sigma and sigma."""
         sigmas = self.sigmas(timesteps).view(-1, 1, 1, 1)
         return 1 - sigmas, sigmas
