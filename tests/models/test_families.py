@@ -302,7 +302,7 @@ def test_a_word_may_be_spelled_in_pieces_where_t5_reads(family: str) -> None:
     assert len(model.token_ids("unheardof")) > 1
     model.check_token("unheardof", "robot")
     assert len(model.rare_tokens(16)) == 16
-    pieces, room = len(model.token_ids("unheardof")), model.family.room
+    pieces, room = len(model.token_ids("unheardof")), model.family.max_prompt_tokens
     for words in (room - pieces, room - pieces + 1):  # what is read ends after the word, or in it
         prompt = "a " * words + "unheardof robot"
         if words + pieces <= room:

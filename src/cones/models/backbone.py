@@ -295,7 +295,7 @@ class Backbone:
         Raises:
             InputError: a needed word is cut off.
         """
-        room, said = self.family.room, printable(repr(prompt), 160)
+        room, said = self.family.max_prompt_tokens, printable(repr(prompt), 160)
         read = [(each, token_ids(each, prompt)) for each in self.family.tokenizers]
         most = max(len(ids) for _, ids in read)
         if most <= room:

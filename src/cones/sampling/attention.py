@@ -273,7 +273,7 @@ def photo_maps(
 
 def _tokens(backbone: Backbone, prompt: str) -> tuple[str, ...]:
     """The text of each token of a prompt that the model reads."""
-    ids = backbone.token_ids(prompt)[: backbone.family.room]
+    ids = backbone.token_ids(prompt)[: backbone.family.max_prompt_tokens]
     if not ids:
         raise InputError(f"prompt {prompt!r}: expected at least one word to map, found none")
     return tuple(backbone.tokenizer.decode([number]).strip() for number in ids)

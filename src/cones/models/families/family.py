@@ -73,7 +73,7 @@ class Family(ABC):
         return min(int(each.model_max_length) for each in self.tokenizers)
 
     @property
-    def room(self) -> int:
+    def max_prompt_tokens(self) -> int:
         """How many tokens of a prompt's own are read: all but the start and the end."""
         return self.length - self.start - 1
 
