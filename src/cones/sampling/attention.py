@@ -293,7 +293,7 @@ def _side(backbone: Backbone, resolution: int | None) -> int:
 
 def _of_tokens(backbone: Backbone, recorder: Recorder, side: int, tokens: Sequence[str]) -> Tensor:
     """The maps of the prompt's own tokens, which stand behind the start's, if there is one."""
-    first = backbone.family.start
+    first = backbone.family.num_prefix_tokens
     maps = recorder.mean(side)[:, first : first + len(tokens)]
     require_finite(backbone.pipeline, "the attention maps", maps, "load the model in float32")
     return maps

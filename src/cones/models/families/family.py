@@ -32,7 +32,7 @@ class Family(ABC):
         pipelines: the names of its diffusers pipelines.
         parts: the components that a pipeline must have.
         readers: the tokenizers of the text whose projections are in question, as components.
-        start: how many tokens these put before a prompt's own.
+        num_prefix_tokens: how many tokens these put before a prompt's own.
         whole_tokens: whether a subject's word must be one token. T5 has no rare ones: it spells
             them in pieces.
         negates: whether a negative prompt has an effect.
@@ -45,7 +45,7 @@ class Family(ABC):
     pipelines: ClassVar[tuple[str, ...]]
     parts: ClassVar[tuple[str, ...]]
     readers: ClassVar[tuple[str, ...]] = ("tokenizer",)
-    start: ClassVar[int] = 1
+    num_prefix_tokens: ClassVar[int] = 1
     whole_tokens: ClassVar[bool] = True
     negates: ClassVar[bool] = True
     variance: ClassVar[bool] = False
@@ -75,7 +75,7 @@ class Family(ABC):
     @property
     def max_prompt_tokens(self) -> int:
         """How many tokens of a prompt's own are read: all but the start and the end."""
-        return self.length - self.start - 1
+        return self.length - self.num_prefix_tokens - 1
 
     @property
     def side(self) -> int:

@@ -58,7 +58,7 @@ class Flux(Flow):
         "scheduler",
     )  # fmt: skip
     readers = ("tokenizer_2",)  # T5's: CLIP gives but a summary, which no such projection sees
-    start = 0
+    num_prefix_tokens = 0
     whole_tokens = False
     negates = False
     least_guidance = 0.0  # an input of the model
@@ -113,7 +113,7 @@ class PixArt(Diffusion):
     title = "PixArt"
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
-    start = 0
+    num_prefix_tokens = 0
     whole_tokens = False
     variance = True
 
