@@ -408,7 +408,7 @@ def test_a_stable_diffusion_2_says_what_it_predicts(
         opened(mark)
     opened_as = {kind: opened(mark, prediction_type=kind) for kind in ("epsilon", "v_prediction")}
     assert {predicts(each)[0] for each in opened_as.values()} == {"epsilon", "v_prediction"}
-    assert [each.family.side for each in opened_as.values()] == [64, 8]
+    assert [each.family.sample_size for each in opened_as.values()] == [64, 8]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])

@@ -117,7 +117,7 @@ class Backbone:
     @property
     def resolution(self) -> int:
         """Side of its pictures, in pixels."""
-        return int(self.family.side * self.pipeline.vae_scale_factor)
+        return int(self.family.sample_size * self.pipeline.vae_scale_factor)
 
     def side(self, name: str, asked: int | None = None) -> int:
         """The height or width of a picture to draw, in pixels.

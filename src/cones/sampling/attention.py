@@ -165,7 +165,7 @@ def resolutions(backbone: Backbone) -> tuple[int, ...]:
         InputError: the model has no cross-attention.
     """
     family = backbone.family
-    shape = (1, family.config.in_channels, family.side, family.side)
+    shape = (1, family.config.in_channels, family.sample_size, family.sample_size)
     with recording(backbone, 1) as recorder:
         timestep = torch.zeros(1, dtype=torch.int64, device=backbone.device)
         noisy = torch.zeros(shape, device=backbone.device)

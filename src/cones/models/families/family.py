@@ -78,7 +78,7 @@ class Family(ABC):
         return self.length - self.num_prefix_tokens - 1
 
     @property
-    def side(self) -> int:
+    def sample_size(self) -> int:
         """Height and width of the latents that it was made for."""
         return int(self.config.sample_size)
 

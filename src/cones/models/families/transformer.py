@@ -74,7 +74,7 @@ class Flux(Flow):
         return 2 * int(self.pipeline.vae_scale_factor)
 
     @property
-    def side(self) -> int:
+    def sample_size(self) -> int:
         """The pipeline's default: the transformer has none."""
         return int(self.pipeline.default_sample_size)
 
