@@ -168,7 +168,7 @@ def generate(
             nullcontext() if neurons is None else shut(backbone, sets, strength),
         ):
             settings = {
-                "negative_prompt": _kept(negative_prompt) if backbone.family.negates else "",
+                "negative_prompt": _kept(negative_prompt) if backbone.family.supports_negative_prompt else "",
                 "steps": str(steps),
                 "guidance": str(guidance),
                 "height": str(height),
@@ -193,7 +193,7 @@ def _checked_guidance(backbone: Backbone, guidance: float, negative_prompt: str)
     """A weight of guidance that does what it says, and lets a negative prompt do so too."""
     least = backbone.family.least_guidance
     found = check_number("guidance", guidance, least=least, hint=f"{least:g} is none")
-    if negative_prompt and backbone.family.negates and found == least:
+    if negative_prompt and backbone.family.supports_negative_prompt and found == least:
         raise InputError(
             f"negative prompt: has no effect at guidance {found:g}, which is none; give more, or "
             "leave it out"
@@ -212,7 +212,7 @@ def _remarks(
         yield remark
     if remark := backbone.check_prompt(negative_prompt):
         yield remark
-    if negative_prompt and not backbone.family.negates:
+    if negative_prompt and not backbone.family.supports_negative_prompt:
         said = printable(repr(negative_prompt), MAX_SHOWN)
         yield f"negative prompt {said}: has no effect in {backbone.family.title}"
     yield from backbone.prompt_remarks(negative_prompt)

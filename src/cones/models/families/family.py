@@ -35,7 +35,7 @@ class Family(ABC):
         num_prefix_tokens: how many tokens these put before a prompt's own.
         whole_tokens: whether a subject's word must be one token. T5 has no rare ones: it spells
             them in pieces.
-        negates: whether a negative prompt has an effect.
+        supports_negative_prompt: whether a negative prompt has an effect.
         variance: whether the denoiser may say the variance too, in as many channels again.
         schedulers: what it can be drawn with, by diffusers' names; the first is the default.
         least_guidance: the least weight of guidance that means something.
@@ -47,7 +47,7 @@ class Family(ABC):
     readers: ClassVar[tuple[str, ...]] = ("tokenizer",)
     num_prefix_tokens: ClassVar[int] = 1
     whole_tokens: ClassVar[bool] = True
-    negates: ClassVar[bool] = True
+    supports_negative_prompt: ClassVar[bool] = True
     variance: ClassVar[bool] = False
     schedulers: ClassVar[tuple[str, ...]]
     least_guidance: ClassVar[float] = 1.0  # of classifier-free guidance: none

@@ -60,7 +60,7 @@ class Flux(Flow):
     readers = ("tokenizer_2",)  # T5's: CLIP gives but a summary, which no such projection sees
     num_prefix_tokens = 0
     whole_tokens = False
-    negates = False
+    supports_negative_prompt = False
     least_guidance = 0.0  # an input of the model
 
     @property
