@@ -36,7 +36,7 @@ class Family(ABC):
         whole_tokens: whether a subject's word must be one token. T5 has no rare ones: it spells
             them in pieces.
         supports_negative_prompt: whether a negative prompt has an effect.
-        variance: whether the denoiser may say the variance too, in as many channels again.
+        learned_variance: whether the denoiser may say the variance too, in as many channels again.
         schedulers: what it can be drawn with, by diffusers' names; the first is the default.
         least_guidance: the least weight of guidance that means something.
     """
@@ -48,7 +48,7 @@ class Family(ABC):
     num_prefix_tokens: ClassVar[int] = 1
     whole_tokens: ClassVar[bool] = True
     supports_negative_prompt: ClassVar[bool] = True
-    variance: ClassVar[bool] = False
+    learned_variance: ClassVar[bool] = False
     schedulers: ClassVar[tuple[str, ...]]
     least_guidance: ClassVar[float] = 1.0  # of classifier-free guidance: none
 
@@ -117,7 +117,7 @@ class Family(ABC):
             )
         inputs = self.config.in_channels
         outputs = self.config.out_channels or inputs
-        if outputs != inputs and not (self.variance and outputs == 2 * inputs):
+        if outputs != inputs and not (self.learned_variance and outputs == 2 * inputs):
             raise InputError(
                 f"model {name!r}: its denoiser takes {inputs} channels and gives {outputs} "
                 f"(inpainting or control?); expected a plain text-to-image {self.title}"

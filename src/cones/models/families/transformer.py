@@ -115,7 +115,7 @@ class PixArt(Diffusion):
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     num_prefix_tokens = 0
     whole_tokens = False
-    variance = True
+    learned_variance = True
 
     @property
     def length(self) -> int:
