@@ -276,7 +276,7 @@ class Backbone:
             InputError: empty, several tokens, unknown to a tokenizer, or the class noun itself.
         """
         for tokenizer in self.family.tokenizers:
-            if fault := token_fault(tokenizer, token, class_noun, self.family.whole_tokens):
+            if fault := token_fault(tokenizer, token, class_noun, self.family.single_token_only):
                 rare = ", ".join(self.rare_tokens(3))
                 remedy = f"use a rare single token such as {rare}" if rare else "use a rarer one"
                 raise InputError(f"token {token!r}: {fault}; {remedy}")
@@ -342,7 +342,7 @@ class Backbone:
     @cached_property
     @alone
     def _rare(self) -> list[str]:
-        single = self.family.whole_tokens
+        single = self.family.single_token_only
         first, *others = (rare_tokens(each, single) for each in self.family.tokenizers)
         return [word for word in first if all(word in other for other in others)]
 

@@ -33,7 +33,7 @@ class Family(ABC):
         parts: the components that a pipeline must have.
         readers: the tokenizers of the text whose projections are in question, as components.
         num_prefix_tokens: how many tokens these put before a prompt's own.
-        whole_tokens: whether a subject's word must be one token. T5 has no rare ones: it spells
+        single_token_only: whether a subject's word must be one token. T5 has no rare ones: it spells
             them in pieces.
         supports_negative_prompt: whether a negative prompt has an effect.
         learned_variance: whether the denoiser may say the variance too, in as many channels again.
@@ -46,7 +46,7 @@ class Family(ABC):
     parts: ClassVar[tuple[str, ...]]
     readers: ClassVar[tuple[str, ...]] = ("tokenizer",)
     num_prefix_tokens: ClassVar[int] = 1
-    whole_tokens: ClassVar[bool] = True
+    single_token_only: ClassVar[bool] = True
     supports_negative_prompt: ClassVar[bool] = True
     learned_variance: ClassVar[bool] = False
     schedulers: ClassVar[tuple[str, ...]]

@@ -59,7 +59,7 @@ class Flux(Flow):
     )  # fmt: skip
     readers = ("tokenizer_2",)  # T5's: CLIP gives but a summary, which no such projection sees
     num_prefix_tokens = 0
-    whole_tokens = False
+    single_token_only = False
     supports_negative_prompt = False
     least_guidance = 0.0  # an input of the model
 
@@ -114,7 +114,7 @@ class PixArt(Diffusion):
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     parts = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
     num_prefix_tokens = 0
-    whole_tokens = False
+    single_token_only = False
     learned_variance = True
 
     @property
