@@ -33,7 +33,7 @@ from cones.neurons.union import (
     weakened,
 )
 from cones.sampling.pictures import MARK, Picture
-from cones.subjects.subject import crowd, names
+from cones.subjects.subject import many_subjects_warning, names
 from cones.text import printable
 
 log = logging.getLogger("cones")
@@ -208,7 +208,7 @@ def _remarks(
     subjects: Sequence[SubjectInfo],
 ) -> Iterator[str]:
     """What seems unmeant in prompts; refuses those in which a subject's token is cut off."""
-    if remark := crowd(len(subjects)):
+    if remark := many_subjects_warning(len(subjects)):
         yield remark
     if remark := backbone.check_prompt(negative_prompt):
         yield remark

@@ -29,7 +29,7 @@ from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search.prior import DrawnImages
 from cones.search.reconstruction import Matrix, reconstruct
 from cones.search.selection import by_layer, laid, neuron_count, top
-from cones.subjects.subject import Subject, crowd
+from cones.subjects.subject import Subject, many_subjects_warning
 
 log = logging.getLogger("cones")
 
@@ -141,7 +141,7 @@ def find(
     check_density(config.most, max(1, len(subjects)))
     if start is not None:
         start = _start(backbone, union(start), config)
-    if remark := crowd(len(subjects)):
+    if remark := many_subjects_warning(len(subjects)):
         log.warning(remark)
     for subject in subjects:
         if remark := backbone.ordinary_warning(subject.token):

@@ -28,7 +28,7 @@ from cones.neurons.union import (
 from cones.search import loss
 from cones.search.algorithms import OnStep
 from cones.search.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
-from cones.subjects.subject import Batch, Examples, Subject, crowd
+from cones.subjects.subject import Batch, Examples, Subject, many_subjects_warning
 
 log = logging.getLogger("cones")
 
@@ -124,7 +124,7 @@ def combine(sets: Iterable[Neurons]) -> ConceptNeurons:
     """
     sets = neuron_sets(sets)
     united, subjects = union(sets), all_subjects(sets)
-    for remark in filter(None, [crowd(len(subjects)), weakened(sets), repeated(sets)]):
+    for remark in filter(None, [many_subjects_warning(len(subjects)), weakened(sets), repeated(sets)]):
         log.warning(remark)
     return united
 

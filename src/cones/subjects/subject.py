@@ -103,7 +103,7 @@ def _digests(images: Sequence[Image.Image]) -> set[str]:
     return {pixels_digest(image) for image in images}
 
 
-def crowd(count: int) -> str | None:
+def many_subjects_warning(count: int) -> str | None:
     """What to say of more subjects at once than the method is known to draw together."""
     if count <= MANY:
         return None
