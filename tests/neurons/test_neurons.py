@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError
 from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, Overlap, SubjectInfo
-from cones.neurons.union import weakened
+from cones.neurons.union import strength_warning
 
 SHAPES = {"k": (3, 4), "v": (2, 5)}
 ROBOT, MUG = SubjectInfo("sks", "robot", "a sks robot"), SubjectInfo("zas", "mug", "a zas mug")
@@ -207,8 +207,8 @@ def test_tuned_values_are_kept_whatever_strength_is_asked_for_beside_them() -> N
     shut = make([1, 7], strength=1.5, subjects=(ROBOT,))
     assert (tuned | shut).strength == (shut | tuned).strength == tuned.strength == 1
     assert (shut | make([2])).strength == 1.5
-    assert weakened([shut, make([2])]) is weakened([tuned]) is None
-    assert (weakened([tuned, shut]) or "").startswith("'sks robot': shut at strength 1, less than")
+    assert strength_warning([shut, make([2])]) is strength_warning([tuned]) is None
+    assert (strength_warning([tuned, shut]) or "").startswith("'sks robot': shut at strength 1, less than")
 
 
 def test_values_that_disagree_are_refused() -> None:

@@ -20,7 +20,7 @@ from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
 from cones.neurons.neuronfile import load, neurons_hash
 from cones.neurons.projections import projections, shapes
 from cones.neurons.shutting import shut
-from cones.neurons.union import weakened
+from cones.neurons.union import strength_warning
 from cones.sampling.generate import generate
 from cones.search.find import FindConfig, find
 from cones.search.interference import Interference, Kept, combine, interference
@@ -134,7 +134,7 @@ def test_what_is_shut_less_beside_tuned_values_is_warned_of(
         combine([robot, mug])
         prompt = "a sks robot and a zas mug"
         (picture,) = generate(backbone, prompt, neurons=[robot, mug], steps=1)
-    line = weakened([robot, mug])
+    line = strength_warning([robot, mug])
     assert line is not None and told(caplog) == [line, line]
     assert picture.provenance["strength"] == "1.0"
     weights = projections(backbone)

@@ -120,7 +120,7 @@ def common_strength(sets: Sequence[ConceptNeurons]) -> float:
     return max(each.strength for each in [s for s in sets if s.values is not None] or sets)
 
 
-def weakened(sets: Sequence[ConceptNeurons]) -> str | None:
+def strength_warning(sets: Sequence[ConceptNeurons]) -> str | None:
     """What to say where sets are shut less in their union than their own files ask for."""
     strength = common_strength(sets)
     weaker = [each for each in sets if each.strength > strength]

@@ -30,7 +30,7 @@ from cones.neurons.union import (
     common_strength,
     neuron_sets,
     repeated,
-    weakened,
+    strength_warning,
 )
 from cones.sampling.pictures import MARK, Picture
 from cones.subjects.subject import many_subjects_warning, names
@@ -152,7 +152,7 @@ def generate(
         strength = check_strength(strength)
     elif sets:
         strength = common_strength(sets)
-        if remark := weakened(sets):
+        if remark := strength_warning(sets):
             log.warning(remark)
     if remark := repeated(sets):
         log.warning(remark)
