@@ -180,7 +180,7 @@ class ConceptNeurons:
 
     def __sub__(self, other: "ConceptNeurons") -> "ConceptNeurons":
         """Neurons of the first that are not in the second; the rest is the first's."""
-        _, other = alike(self, other)
+        _, other = aligned(self, other)
         keep = {
             layer: ~np.isin(index, other.indices[layer], assume_unique=True)
             for layer, index in self.indices.items()
@@ -191,7 +191,7 @@ class ConceptNeurons:
 
     def overlap(self, other: "ConceptNeurons") -> Overlap:
         """How many neurons two sets share, and how many chance would let them share."""
-        first, second = alike(self, other)
+        first, second = aligned(self, other)
         shared, expected = 0, 0.0
         for layer, shape in first.shapes.items():
             a, b = first.indices[layer], second.indices[layer]
@@ -220,7 +220,7 @@ def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
     return subjects
 
 
-def alike(*sets: ConceptNeurons) -> list[ConceptNeurons]:
+def aligned(*sets: ConceptNeurons) -> list[ConceptNeurons]:
     """The sets over the layers of all: some may be of a part of another's, such as the text's.
 
     Raises:

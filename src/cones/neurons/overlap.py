@@ -11,7 +11,7 @@ import numpy as np
 
 from cones.errors import InputError
 from cones.neurons.codec import Indices
-from cones.neurons.concept_neurons import ConceptNeurons, alike
+from cones.neurons.concept_neurons import ConceptNeurons, aligned
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def words(neurons: ConceptNeurons) -> str:
 
 
 def _pair(first: str, a: ConceptNeurons, second: str, b: ConceptNeurons) -> PairOverlap:
-    a, b = alike(a, b)
+    a, b = aligned(a, b)
     layers = {
         layer: _shared(a.indices[layer], b.indices[layer], prod(shape))
         for layer, shape in a.shapes.items()

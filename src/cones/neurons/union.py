@@ -16,7 +16,7 @@ import numpy as np
 
 from cones.errors import BaseModelWarning, InputError, warn
 from cones.neurons.codec import Indices
-from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo, alike, distinct
+from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo, aligned, distinct
 from cones.neurons.neuronfile import load
 from cones.neurons.quaternary import Values
 
@@ -79,14 +79,14 @@ def joined(
         InputError: a token of two subjects, or a neuron tuned to two values.
         BaseModelError: the sets are of differently shaped models.
     """
-    aligned = alike(*sets)
-    shapes = aligned[0].shapes
-    indices = {layer: reduce(join, (each.indices[layer] for each in aligned)) for layer in shapes}
+    sets = aligned(*sets)
+    shapes = sets[0].shapes
+    indices = {layer: reduce(join, (each.indices[layer] for each in sets)) for layer in shapes}
     tuned = any(each.values is not None for each in sets)
     return ConceptNeurons(
         shapes,
         indices,
-        {layer: _values(layer, indices[layer], aligned) for layer in shapes} if tuned else None,
+        {layer: _values(layer, indices[layer], sets) for layer in shapes} if tuned else None,
         tuple({subject for each in sets for subject in each.subjects}),
         common_strength(sets),
         _base(sets),
