@@ -108,10 +108,10 @@ def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str
 
     Their order is that of the tokens, whatever the order of the files.
     """
-    from cones.neurons.concept_neurons import together
+    from cones.neurons.concept_neurons import join_phrases
     from cones.neurons.union import all_subjects
 
-    words = together(subject.phrase for subject in all_subjects(artifacts))
+    words = join_phrases(subject.phrase for subject in all_subjects(artifacts))
     prompts = prompts or (["a photo of a {}"] if words else [])
     if not prompts:
         raise typer.BadParameter("give a --prompt, or --neurons whose subject is to be drawn")

@@ -137,10 +137,10 @@ class Searching:
 
     def _validated(self, neurons: "ConceptNeurons") -> "list[Picture]":
         """Some pictures of the prompt with the neurons shut."""
-        from cones.neurons.concept_neurons import together
+        from cones.neurons.concept_neurons import join_phrases
         from cones.sampling.generate import generate
 
-        words = together(each.phrase for each in neurons.subjects)
+        words = join_phrases(each.phrase for each in neurons.subjects)
         prompt = (self.validation_prompt or "a photo of a {}").replace("{}", words)
         return generate(self.backbone, prompt, range(4), neurons=neurons)
 

@@ -10,7 +10,7 @@ from cones.checks import check_seeds, check_some
 from cones.evaluation.protocol import PROMPTS, TOYBOX, Protocol, check_prompts, filled
 from cones.evaluation.scores import Scorer, Scores
 from cones.models.backbone import Backbone
-from cones.neurons.concept_neurons import ConceptNeurons, together
+from cones.neurons.concept_neurons import ConceptNeurons, join_phrases
 from cones.neurons.neuronfile import nbytes
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
@@ -93,7 +93,7 @@ def compare_precisions(
     check_prompts(prompts)
     seeds = check_seeds(seeds)
     nouns = [subject.class_noun for subject in neurons.subjects]
-    phrase, plainly = together(each.phrase for each in neurons.subjects), together(nouns)
+    phrase, plainly = join_phrases(each.phrase for each in neurons.subjects), join_phrases(nouns)
     named = [filled(prompt, phrase, nouns) for prompt in prompts]
     plain = [filled(prompt, plainly, nouns) for prompt in prompts for _ in seeds]
     protocol.scope().check(backbone, nouns, plain)

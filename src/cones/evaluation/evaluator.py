@@ -25,7 +25,7 @@ from cones.evaluation.scores import Evaluation, Measured, Scorer, Scores
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons.blocks import Block
-from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, together
+from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, join_phrases
 from cones.neurons.shutting import shut
 from cones.neurons.tokens import check_distinct_tokens
 from cones.neurons.union import Neurons, union
@@ -79,7 +79,7 @@ class Trial:
         with Block(backbone):
             check_distinct_tokens(subjects, backbone.family.tokenizers)
         nouns = [subject.class_noun for subject in subjects]
-        phrase, plain = together(subject.phrase for subject in subjects), together(nouns)
+        phrase, plain = join_phrases(subject.phrase for subject in subjects), join_phrases(nouns)
         self.named = [filled(prompt, phrase, nouns) for prompt in prompts]
         self.plain = [filled(prompt, plain, nouns) for prompt in prompts]
         self.general = [filled(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]

@@ -245,7 +245,7 @@ def _over(shapes: Mapping[str, tuple[int, int]], neurons: ConceptNeurons) -> Con
     return neurons if neurons.shapes == shapes else replace(neurons, shapes=shapes)
 
 
-def together(names: Iterable[str]) -> str:
+def join_phrases(names: Iterable[str]) -> str:
     """How prompts name several subjects at once: "sks robot and a ohwx mug" for "a {}"."""
     return " and a ".join(names)
 
