@@ -10,7 +10,7 @@ from cones.sampling.pictures import KIND
 from cones.text import printable
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, PairOverlap, Shared
+    from cones.neurons.overlap import JointOverlap, PairOverlap, OverlapCount
     from cones.sampling.attention import AttentionMaps
 
 DPI = 150
@@ -63,7 +63,7 @@ def attention_figure(rows: "Mapping[str, AttentionMaps]") -> Figure:
 def overlap_figure(
     names: Sequence[str],
     pairs: "Sequence[PairOverlap]",
-    groups: "Mapping[str, Shared]",
+    groups: "Mapping[str, OverlapCount]",
     joint: "JointOverlap | None" = None,
 ) -> Figure:
     """Each two sets' overlap over chance, that of each group of layers, and the joint search.
@@ -104,7 +104,7 @@ def _matrix(place: Any, names: Sequence[str], pairs: "Sequence[PairOverlap]") ->
     place.set_title("shared neurons over chance", fontsize=10)
 
 
-def _bars(place: Any, groups: "Mapping[str, Shared]") -> None:
+def _bars(place: Any, groups: "Mapping[str, OverlapCount]") -> None:
     shown = {name: shared for name, shared in groups.items() if shared.ratio is not None}
     at = range(len(shown))
     place.bar(at, [shared.ratio for shared in shown.values()], color="tab:blue")

@@ -12,7 +12,7 @@ from cones.cli import options
 from cones.cli.common import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, PairOverlap, Shared
+    from cones.neurons.overlap import JointOverlap, PairOverlap, OverlapCount
 
 
 def overlap(
@@ -82,7 +82,7 @@ def _print(pairs: "Sequence[PairOverlap]", joint: "JointOverlap | None") -> None
         )
 
 
-def _cells(shared: "Shared") -> list[str]:
+def _cells(shared: "OverlapCount") -> list[str]:
     ratio = "-" if shared.ratio is None else f"{shared.ratio:.2f}"
     z = "-" if shared.z is None else f"{shared.z:.1f}"
     return [f"{shared.shared:,}", f"{shared.expected:,.1f}", ratio, z, f"{shared.jaccard:.4f}"]

@@ -15,7 +15,7 @@ from cones.neurons.concept_neurons import ConceptNeurons, aligned
 
 
 @dataclass(frozen=True)
-class Shared:
+class OverlapCount:
     """What two sets have in common, against sets of their sizes drawn at random in each layer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class PairOverlap(Shared):
+class PairOverlap(OverlapCount):
     """What two sets of neurons have in common.
 
     Attributes:
@@ -67,7 +67,7 @@ class PairOverlap(Shared):
 
     first: str
     second: str
-    layers: Mapping[str, Shared]
+    layers: Mapping[str, OverlapCount]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain JSON types."""
@@ -147,16 +147,16 @@ def compared_with_joint(union: ConceptNeurons, joint: ConceptNeurons) -> JointOv
     )
 
 
-def grouped(pairs: Sequence[PairOverlap]) -> dict[str, Shared]:
+def grouped(pairs: Sequence[PairOverlap]) -> dict[str, OverlapCount]:
     """All pairs together, by groups of layers: "down_blocks.0", "mid_block", ...
 
     The deviation takes the pairs for independent, which those with a set in common nearly are.
     """
-    found: dict[str, list[Shared]] = {}
+    found: dict[str, list[OverlapCount]] = {}
     for pair in pairs:
         for layer, shared in pair.layers.items():
             found.setdefault(_group(layer), []).append(shared)
-    return {group: Shared(*_sums(parts)) for group, parts in found.items()}
+    return {group: OverlapCount(*_sums(parts)) for group, parts in found.items()}
 
 
 def words(neurons: ConceptNeurons) -> str:
@@ -174,16 +174,16 @@ def _pair(first: str, a: ConceptNeurons, second: str, b: ConceptNeurons) -> Pair
     return PairOverlap(*_sums(layers.values()), first, second, layers)
 
 
-def _shared(a: Indices, b: Indices, size: int) -> Shared:
+def _shared(a: Indices, b: Indices, size: int) -> OverlapCount:
     """Of two sets among `size` weights."""
     shared = len(np.intersect1d(a, b, assume_unique=True))
     expected = len(a) * len(b) / size
     variance = expected * (size - len(a)) * (size - len(b)) / (size * max(size - 1, 1))
-    return Shared(shared, len(a) + len(b) - shared, expected, math.sqrt(variance))
+    return OverlapCount(shared, len(a) + len(b) - shared, expected, math.sqrt(variance))
 
 
-def _sums(parts: Iterable[Shared]) -> tuple[int, int, float, float]:
-    """The fields of `Shared` for independent parts together."""
+def _sums(parts: Iterable[OverlapCount]) -> tuple[int, int, float, float]:
+    """The fields of `OverlapCount` for independent parts together."""
     rows = [(each.shared, each.either, each.expected, each.deviation) for each in parts]
     shared, either, expected, deviations = zip(*rows, strict=True)
     return sum(shared), sum(either), sum(expected), math.hypot(*deviations)
