@@ -20,7 +20,7 @@ from cones.subjects.subject import (
     Subject,
     joined,
     joined_examples,
-    names,
+    mentions,
     shared_photographs,
 )
 
@@ -76,7 +76,7 @@ def test_prompts_name_it_in_every_wording() -> None:
     prompts = subject().prompts()
     assert prompts[0] == "a photo of a sks robot"
     assert len(set(prompts)) == len(TEMPLATES)
-    assert all(names(prompt, "sks robot") for prompt in prompts)
+    assert all(mentions(prompt, "sks robot") for prompt in prompts)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_subject_without_photographs_is_refused() -> None:
     ],
 )
 def test_names(prompt: str, phrase: str, named: bool) -> None:
-    assert names(prompt, phrase) is named
+    assert mentions(prompt, phrase) is named
 
 
 # -- batches ---------------------------------------------------------------------------------------

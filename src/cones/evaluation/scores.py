@@ -11,7 +11,7 @@ from cones.evaluation import metrics
 from cones.evaluation.dino import DinoFeatures
 from cones.evaluation.features import Features
 from cones.evaluation.protocol import Protocol
-from cones.subjects.subject import names
+from cones.subjects.subject import mentions
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Scorer:
         images = self.features.images(pictures)
         rows = {text: k for k, text in enumerate(dict.fromkeys(texts))}
         prompts = self.features.texts(list(rows))[[rows[text] for text in texts]]
-        named = [sum(names(text, kind) for kind in self._kinds) for text in texts]
+        named = [sum(mentions(text, kind) for kind in self._kinds) for text in texts]
         by_text = metrics.group_means(metrics.prompt_similarities(images, prompts), texts)
         by_photo = metrics.group_means(metrics.photo_similarities(images, self._photos), texts)
         return Scores(

@@ -33,7 +33,7 @@ from cones.neurons.union import (
     strength_warning,
 )
 from cones.sampling.pictures import MARK, Picture
-from cones.subjects.subject import many_subjects_warning, names
+from cones.subjects.subject import many_subjects_warning, mentions
 from cones.text import printable
 
 log = logging.getLogger("cones")
@@ -218,7 +218,7 @@ def _remarks(
     yield from backbone.prompt_remarks(negative_prompt)
     for prompt in prompts:
         said = printable(repr(prompt), MAX_SHOWN)
-        named = [subject for subject in subjects if names(prompt, subject.token)]
+        named = [subject for subject in subjects if mentions(prompt, subject.token)]
         if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
             yield remark
         yield from backbone.prompt_remarks(prompt)
@@ -232,7 +232,7 @@ def _remarks(
             unsaid = " and ".join(repr(f"{each.token} {each.class_noun}") for each in missing)
             yield f"prompt {said}: does not name {unsaid}; say so, or leave the neurons out"
         for subject in named:
-            if not names(prompt, subject.class_noun):
+            if not mentions(prompt, subject.class_noun):
                 yield (
                     f"prompt {said}: says {subject.token!r} without {subject.class_noun!r}; "
                     f"say '{subject.token} {subject.class_noun}', as it was found with"

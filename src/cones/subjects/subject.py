@@ -110,7 +110,7 @@ def many_subjects_warning(count: int) -> str | None:
     return f"{count} subjects at once: up to {MANY} are known to work; some may be lost or mixed"
 
 
-def names(prompt: str, phrase: str) -> bool:
+def mentions(prompt: str, phrase: str) -> bool:
     """Whether a prompt says a word or phrase, as whole words, in any case."""
     return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt, re.IGNORECASE) is not None
 
