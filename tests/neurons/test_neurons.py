@@ -208,7 +208,9 @@ def test_tuned_values_are_kept_whatever_strength_is_asked_for_beside_them() -> N
     assert (tuned | shut).strength == (shut | tuned).strength == tuned.strength == 1
     assert (shut | make([2])).strength == 1.5
     assert strength_warning([shut, make([2])]) is strength_warning([tuned]) is None
-    assert (strength_warning([tuned, shut]) or "").startswith("'sks robot': shut at strength 1, less than")
+    assert (strength_warning([tuned, shut]) or "").startswith(
+        "'sks robot': shut at strength 1, less than"
+    )
 
 
 def test_values_that_disagree_are_refused() -> None:

@@ -10,7 +10,7 @@ from cones.sampling.pictures import KIND
 from cones.text import printable
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, PairOverlap, OverlapCount
+    from cones.neurons.overlap import JointOverlap, OverlapCount, PairOverlap
     from cones.sampling.attention import AttentionMaps
 
 DPI = 150

@@ -12,7 +12,7 @@ from cones.cli import options
 from cones.cli.common import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, PairOverlap, OverlapCount
+    from cones.neurons.overlap import JointOverlap, OverlapCount, PairOverlap
 
 
 def overlap(

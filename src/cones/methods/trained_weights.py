@@ -24,7 +24,7 @@ from cones.models.backbone import Backbone
 from cones.neurons import origin
 from cones.neurons.blocks import Block
 from cones.neurons.changes import Change
-from cones.neurons.concept_neurons import BaseInfo, SubjectInfo, distinct
+from cones.neurons.concept_neurons import BaseInfo, SubjectInfo, sorted_subjects
 from cones.neurons.container import Container, Format, Tensors
 from cones.neurons.projections import denoiser
 from cones.neurons.shutting import base_fingerprint
@@ -69,7 +69,7 @@ class TunedWeights:
     def __post_init__(self) -> None:
         checked_texts("the method", self.method)
         vars(self).update(  # the way round `frozen`
-            subjects=distinct(self.subjects),
+            subjects=sorted_subjects(self.subjects),
             embeddings={token: _half(token, row) for token, row in self.embeddings.items()},
             weights={name: _half(name, value) for name, value in self.weights.items()},
             factors={

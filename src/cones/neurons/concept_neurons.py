@@ -124,7 +124,7 @@ class ConceptNeurons:
             shapes=shapes,
             indices=indices,
             values=None if self.values is None else checked_values(self.values, indices),
-            subjects=distinct(self.subjects),
+            subjects=sorted_subjects(self.subjects),
             strength=check_strength(self.strength),
             info=checked_info(self.info),
         )
@@ -209,7 +209,7 @@ def check_strength(strength: object) -> float:
     return check_number("strength", strength, least=0, most=MAX_STRENGTH)
 
 
-def distinct(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
+def sorted_subjects(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:
     """Subjects by token, each with its own.
 
     Raises:

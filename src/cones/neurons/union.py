@@ -16,7 +16,13 @@ import numpy as np
 
 from cones.errors import BaseModelWarning, InputError, warn
 from cones.neurons.codec import Indices
-from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo, aligned, distinct
+from cones.neurons.concept_neurons import (
+    BaseInfo,
+    ConceptNeurons,
+    SubjectInfo,
+    aligned,
+    sorted_subjects,
+)
 from cones.neurons.neuronfile import load
 from cones.neurons.quaternary import Values
 
@@ -100,7 +106,7 @@ def all_subjects(parts: Iterable[Named]) -> tuple[SubjectInfo, ...]:
     Raises:
         InputError: a token of two subjects, or one that two different searches have found.
     """
-    return distinct(subject for each in different(parts) for subject in each.subjects)
+    return sorted_subjects(subject for each in different(parts) for subject in each.subjects)
 
 
 def different(parts: Iterable[Part]) -> list[Part]:

@@ -168,7 +168,9 @@ def generate(
             nullcontext() if neurons is None else shut(backbone, sets, strength),
         ):
             settings = {
-                "negative_prompt": _kept(negative_prompt) if backbone.family.supports_negative_prompt else "",
+                "negative_prompt": _kept(negative_prompt)
+                if backbone.family.supports_negative_prompt
+                else "",
                 "steps": str(steps),
                 "guidance": str(guidance),
                 "height": str(height),

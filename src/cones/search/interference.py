@@ -22,8 +22,8 @@ from cones.neurons.union import (
     different,
     neuron_sets,
     repeated,
-    union,
     strength_warning,
+    union,
 )
 from cones.search import loss
 from cones.search.algorithms import OnStep
@@ -124,7 +124,9 @@ def combine(sets: Iterable[Neurons]) -> ConceptNeurons:
     """
     sets = neuron_sets(sets)
     united, subjects = union(sets), all_subjects(sets)
-    for remark in filter(None, [many_subjects_warning(len(subjects)), strength_warning(sets), repeated(sets)]):
+    for remark in filter(
+        None, [many_subjects_warning(len(subjects)), strength_warning(sets), repeated(sets)]
+    ):
         log.warning(remark)
     return united
 

@@ -33,8 +33,8 @@ class Family(ABC):
         parts: the components that a pipeline must have.
         readers: the tokenizers of the text whose projections are in question, as components.
         num_prefix_tokens: how many tokens these put before a prompt's own.
-        single_token_only: whether a subject's word must be one token. T5 has no rare ones: it spells
-            them in pieces.
+        single_token_only: whether a subject's word must be one token. T5 has no rare ones: it
+            spells them in pieces.
         supports_negative_prompt: whether a negative prompt has an effect.
         learned_variance: whether the denoiser may say the variance too, in as many channels again.
         schedulers: what it can be drawn with, by diffusers' names; the first is the default.
