@@ -21,7 +21,7 @@ from benchmarks.command import arguments, complete
 from benchmarks.gate import decoded
 from benchmarks.report import write_report
 from cones.comparison.store import Cell, Cells, files_hash, pictures_of
-from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Evaluator
 from cones.evaluation.scores import share
 from cones.methods.controls import cns_neurons, magnitude_neurons, random_neurons
 from cones.models.backbone import Backbone
@@ -141,9 +141,9 @@ class Evidence:
             return
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
-        trial = Trial(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
+        evaluator = Evaluator(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
         for name, row in missing.items():
-            cell, pictures = self._cell(trial, subject, name, row)
+            cell, pictures = self._cell(evaluator, subject, name, row)
             cell |= {"row": name, "subject": folder.name, "threads": torch.get_num_threads()}
             cell["provenance"] = self.provenance(folder, row)
             self.kept.put(self.path(folder, row), cell, pictures[:: len(self.seeds)])
@@ -152,14 +152,14 @@ class Evidence:
             )
 
     def _cell(
-        self, trial: Trial, subject: Subject, name: str, row: Row
+        self, evaluator: Evaluator, subject: Subject, name: str, row: Row
     ) -> tuple[Cell, list[Image.Image]]:
         if row.fit is None:
-            return _bound(trial, name)
+            return _bound(evaluator, name)
         start = time.perf_counter()
         neurons = row.fit(self.backbone, subject)
         seconds = time.perf_counter() - start
-        evaluation = trial.evaluate(neurons)
+        evaluation = evaluator.evaluate(neurons)
         kept = (
             "text_alignment",
             "image_alignment",
@@ -173,17 +173,17 @@ class Evidence:
         return {key: found[key] for key in kept} | {"seconds": seconds}, list(evaluation.pictures)
 
 
-def _bound(trial: Trial, name: str) -> tuple[Cell, list[Image.Image]]:
+def _bound(evaluator: Evaluator, name: str) -> tuple[Cell, list[Image.Image]]:
     """What the base model draws, the ceiling, or the ceiling's pictures as the model can draw."""
-    if trial.renders is None or trial.ceiling is None:
+    if evaluator.renders is None or evaluator.ceiling is None:
         raise SystemExit("evidence: expected test subjects with a metadata.jsonl of the toybox")
     pictures = {
-        "base": lambda: trial.base_pictures,
-        "decoded": lambda: decoded(trial.backbone, trial.renders),
-        "renders": lambda: trial.renders,
+        "base": lambda: evaluator.base_pictures,
+        "decoded": lambda: decoded(evaluator.backbone, evaluator.renders),
+        "renders": lambda: evaluator.renders,
     }[name]()
-    scores = trial.floor if name == "base" else trial.score(pictures)
-    own: Cell = {"share": share(scores, trial.floor, trial.ceiling)}
+    scores = evaluator.floor if name == "base" else evaluator.score(pictures)
+    own: Cell = {"share": share(scores, evaluator.floor, evaluator.ceiling)}
     own["drift"] = 0.0 if name == "base" else None
     none = {"density": None, "bytes": None, "strength": None, "seconds": None}
     return {**scores.as_dict(), **own, **none}, pictures

@@ -27,7 +27,7 @@ from benchmarks.evidence import toybox_hash
 from benchmarks.report import column, plain
 from cones.comparison.store import Cell, Cells, files_hash
 from cones.errors import ConesError
-from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Trial
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Evaluator
 from cones.evaluation.scores import share
 from cones.files.writing import atomic_write
 from cones.methods import METHODS
@@ -115,11 +115,11 @@ class Search:
             return
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
-        trial = Trial(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
+        evaluator = Evaluator(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
         most = max(setting.config.prior_images for setting in missing)
         images = draw_class_images(self.backbone, subject, most, seed=0)
         for run in runs(missing):
-            for setting, cell in self._cells(trial, subject, run, images).items():
+            for setting, cell in self._cells(evaluator, subject, run, images).items():
                 told = " ".join(
                     f"{key} {value:.3g}" for key, value in cell.items() if value is not None
                 )
@@ -132,7 +132,11 @@ class Search:
                 self.kept.put(self.path(folder, setting), cell)
 
     def _cells(
-        self, trial: Trial, subject: Subject, run: Sequence[Setting], images: list[Image.Image]
+        self,
+        evaluator: Evaluator,
+        subject: Subject,
+        run: Sequence[Setting],
+        images: list[Image.Image],
     ) -> dict[Setting, Cell]:
         """The cells of settings that differ in their steps: one fit, and its state in between."""
         cells: dict[Setting, Cell] = {}
@@ -141,12 +145,12 @@ class Search:
         def measured(setting: Setting, artifact: Artifact) -> None:
             nonlocal start
             seconds = time.perf_counter() - start
-            found = trial.measure(artifact.applied(self.backbone))
+            found = evaluator.measure(artifact.applied(self.backbone))
             scores = found.scores
             cells[setting] = {
                 "text_alignment": scores.text_alignment,
                 "image_alignment": scores.image_alignment,
-                "share": share(scores, trial.floor, trial.ceiling),
+                "share": share(scores, evaluator.floor, evaluator.ceiling),
                 "drift": found.drift,
                 "seconds": seconds,
             }

@@ -21,8 +21,8 @@ from cones.evaluation import (
     GENERAL_PROMPTS,
     PROMPTS,
     ClipFeatures,
+    Evaluator,
     Scorer,
-    Trial,
     evaluate,
     named_protocol,
 )
@@ -308,17 +308,17 @@ def test_several_subjects_are_named_together_and_rendered_together(
 ) -> None:
     save_subject(render_subject("mug", look_from_seed(4), 2, 4), tmp_path / "mug")
     prompts = ["a photo of a {} in the snow", "there is a {other} and a {}"]
-    trial = Trial(backbone, TWO, [photos, tmp_path / "mug"], prompts, range(2), QUICK)
-    assert trial.named[0] == "a photo of a sks robot and a zas mug in the snow"
-    assert trial.plain[1] == "there is a car and a robot and a mug"
-    assert trial.renders is not None and len(trial.renders) == 4
+    evaluator = Evaluator(backbone, TWO, [photos, tmp_path / "mug"], prompts, range(2), QUICK)
+    assert evaluator.named[0] == "a photo of a sks robot and a zas mug in the snow"
+    assert evaluator.plain[1] == "there is a car and a robot and a mug"
+    assert evaluator.renders is not None and len(evaluator.renders) == 4
     looks = [("robot", look_from_seed(3)), ("mug", look_from_seed(4))]
-    assert [p.tobytes() for p in trial.renders] == [
-        p.tobytes() for p in fresh_renders(looks, trial.plain, range(2))
+    assert [p.tobytes() for p in evaluator.renders] == [
+        p.tobytes() for p in fresh_renders(looks, evaluator.plain, range(2))
     ]
     neurons = random_neurons(backbone, TWO[0], 0.1, 0) | random_neurons(backbone, TWO[1], 0.1, 1)
-    found = trial.evaluate(neurons)
-    assert found.ceiling == trial.score(trial.renders) and found.drift > 0
+    found = evaluator.evaluate(neurons)
+    assert found.ceiling == evaluator.score(evaluator.renders) and found.drift > 0
     features = QUICK.features()
     means = [
         (features.images(found.pictures) @ features.images(load_photos(each).images).T).mean()
@@ -331,21 +331,21 @@ def test_any_artifact_is_evaluated(backbone: Backbone, photos: Path) -> None:
     row = torch.ones(32)
     artifact = TunedWeights("textual_inversion", (SUBJECT,), BaseInfo(), {"sks": row})
     before = fingerprint(projections(backbone))
-    trial = Trial(backbone, [SUBJECT], [photos], PROMPTS[:1], range(1), QUICK)
-    found = trial.evaluate(artifact)
+    evaluator = Evaluator(backbone, [SUBJECT], [photos], PROMPTS[:1], range(1), QUICK)
+    found = evaluator.evaluate(artifact)
     assert found.nbytes == artifact.nbytes() and found.strength is found.density is None
     assert found.drift == pytest.approx(0, abs=1e-6)  # prompts without the token stay
-    assert found.pictures[0].tobytes() != trial.base_pictures[0].tobytes()
+    assert found.pictures[0].tobytes() != evaluator.base_pictures[0].tobytes()
     assert fingerprint(projections(backbone)) == before
     with pytest.raises(InputError, match="strength: is of neurons, but a textual_inversion artif"):
-        trial.evaluate(artifact, strength=1.5)
+        evaluator.evaluate(artifact, strength=1.5)
 
 
 def test_a_folder_of_another_class_has_no_ceiling(
     backbone: Backbone, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trial = Trial(backbone, [SubjectInfo("sks", "mug")], [photos], PROMPTS[:1], [0], QUICK)
-    assert trial.ceiling is None
+    evaluator = Evaluator(backbone, [SubjectInfo("sks", "mug")], [photos], PROMPTS[:1], [0], QUICK)
+    assert evaluator.ceiling is None
     assert "show a robot, the neurons are of a mug; there is no ceiling" in caplog.text
 
 
@@ -401,10 +401,12 @@ def test_a_protocol_for_photographs_adds_an_alignment_by_dino(
 ) -> None:
     protocol = named_protocol("cones", str(clip), str(dino))
     assert (protocol.name, protocol.version) == ("cones", 1)
-    trial = Trial(backbone, [SUBJECT], [photos], PROMPTS[:1], [0], replace(protocol, steps=2))
-    found = trial.score(trial.base_pictures)
+    evaluator = Evaluator(
+        backbone, [SUBJECT], [photos], PROMPTS[:1], [0], replace(protocol, steps=2)
+    )
+    found = evaluator.score(evaluator.base_pictures)
     pictures, shown = (
-        DinoFeatures(dino).images(p) for p in (trial.base_pictures, load_photos(photos).images)
+        DinoFeatures(dino).images(p) for p in (evaluator.base_pictures, load_photos(photos).images)
     )
     assert found.dino_alignment == pytest.approx((pictures @ shown.T).mean().item(), abs=1e-6)
     assert found.as_dict()["dino_alignment"] == found.dino_alignment
@@ -454,8 +456,8 @@ def test_the_protocol_of_the_toybox_refuses_other_words(
     toybox: Backbone, photos: Path, subject: SubjectInfo, prompt: str, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Trial(toybox, [subject], [photos], [prompt], [0])
-    assert Trial(toybox, [SUBJECT], [photos]).looks
+        Evaluator(toybox, [subject], [photos], [prompt], [0])
+    assert Evaluator(toybox, [SUBJECT], [photos]).looks
 
 
 def test_the_protocol_of_the_toybox_refuses_other_photographs(
@@ -464,9 +466,9 @@ def test_the_protocol_of_the_toybox_refuses_other_photographs(
     for path in photos.glob("*.png"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=f"that the toybox has rendered, found {tmp_path}; for"):
-        Trial(toybox, [SUBJECT], [tmp_path])
+        Evaluator(toybox, [SUBJECT], [tmp_path])
     with pytest.raises(InputError, match="pictures of 64 x 64 pixels, found one of 80 x 64; for"):
-        Trial(toybox, [SUBJECT], [[Image.new("RGB", (80, 64))]])
+        Evaluator(toybox, [SUBJECT], [[Image.new("RGB", (80, 64))]])
     scorer = Scorer(named_protocol("toybox"), [load_photos(photos).images], ["robot"])
     with pytest.raises(InputError, match="pictures of 64 x 64 pixels"):
         scorer.score([Image.new("RGB", (512, 512))], ["a robot"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cones.comparison import entries
-from cones.evaluation import Trial
+from cones.evaluation import Evaluator
 from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
 from cones.search.find import FindConfig
 from cones.search.tune import TuneConfig
@@ -35,7 +35,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, int]]
     monkeypatch.setattr(textual_inversion, "defaults", alone)
     monkeypatch.setattr(cones, "defaults", FindConfig(density=0.1, **few))
     monkeypatch.setattr(entries, "TUNING", TuneConfig(rate=0.1, **few))
-    monkeypatch.setattr(sys.modules[Trial.__module__], "GENERAL_PROMPTS", ("a {}",))
+    monkeypatch.setattr(sys.modules[Evaluator.__module__], "GENERAL_PROMPTS", ("a {}",))
     counts: Counter[tuple[str, int]] = Counter()
 
     def counted(method: str, fit: Any) -> Any:

@@ -20,7 +20,7 @@ from cones.comparison.entries import CONTESTANTS, Fits, check_methods, provenanc
 from cones.comparison.groups import Group, design, read_tree
 from cones.comparison.store import Cell, Cells
 from cones.errors import BusyError, ConesError
-from cones.evaluation.evaluator import Trial
+from cones.evaluation.evaluator import Evaluator
 from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
 from cones.files.locks import claimed
 from cones.models.backbone import Backbone
@@ -129,7 +129,7 @@ class Comparison:
         }
         self._kept = Cells(cache)
         self.fits = Fits(backbone, self.about["model"], cache / "fits")
-        self._trial = lru_cache(maxsize=1)(self._new_trial)
+        self._evaluator = lru_cache(maxsize=1)(self._new_evaluator)
         self.tasks = [
             Task(method, number, group, self._path(method, group))
             for number in range(config.groups)
@@ -187,11 +187,12 @@ class Comparison:
             **dict.fromkeys((*MEASURES, "seconds")),
         }
         pictures = []
-        trial = self._trial(task.group)  # which refuses what cannot be drawn before all fitting
-        _ = trial.general_features  # so that what fails below is not the base model's fault
+        # It refuses what cannot be drawn before anything is fitted.
+        evaluator = self._evaluator(task.group)
+        _ = evaluator.general_features  # so that what fails below is not the base model's fault
         try:
             fitted = CONTESTANTS[task.method].fit(self.fits, task.group)
-            found = trial.measure(fitted.artifact.applied(self.backbone))
+            found = evaluator.measure(fitted.artifact.applied(self.backbone))
         except ConesError as error:
             if type(error) is not ConesError:  # what the user gave cannot be used
                 raise
@@ -205,13 +206,13 @@ class Comparison:
                 "seconds": fitted.seconds,
             }
             pictures = list(found.pictures[:: self.config.num_images])
-        cell["ceiling"] = trial.ceiling.as_dict() if trial.ceiling else None
+        cell["ceiling"] = evaluator.ceiling.as_dict() if evaluator.ceiling else None
         cell["threads"] = torch.get_num_threads()
         cell["provenance"] = self._provenance(task.method, task.group)
         self._kept.put(task.path, cell, pictures)
 
-    def _new_trial(self, group: Group) -> Trial:
-        return Trial(
+    def _new_evaluator(self, group: Group) -> Evaluator:
+        return Evaluator(
             self.backbone,
             [member.info for member in group],
             [member.folder for member in group],

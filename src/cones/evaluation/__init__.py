@@ -1,6 +1,6 @@
 """How well concept neurons work: features, metrics, named protocols, and the evaluation itself."""
 
-from cones.evaluation.evaluator import Trial, evaluate
+from cones.evaluation.evaluator import Evaluator, evaluate
 from cones.evaluation.features import ClipFeatures, Features
 from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, named_protocol
 from cones.evaluation.scores import Evaluation, Scorer, Scores
@@ -11,11 +11,11 @@ __all__ = [
     "TOYBOX",
     "ClipFeatures",
     "Evaluation",
+    "Evaluator",
     "Features",
     "Protocol",
     "Scorer",
     "Scores",
-    "Trial",
     "evaluate",
     "named_protocol",
 ]

@@ -40,8 +40,8 @@ Images = Path | str | Sequence[Image.Image]
 SEEDS = range(4)
 
 
-class Trial:
-    """What artifacts of the same subjects are tried on; the base model's side is drawn once.
+class Evaluator:
+    """Measures artifacts of the same subjects; the base model's pictures are drawn once.
 
     Attributes:
         templates: of the prompts that name the subjects.
@@ -241,5 +241,5 @@ def evaluate(
             f"neurons: expected those of one subject, found {found}; for groups of subjects see "
             "`cones compare`"
         )
-    trial = Trial(backbone, neurons.subjects, [images], prompts, seeds, protocol, on_step)
-    return trial.evaluate(neurons, strength)
+    evaluator = Evaluator(backbone, neurons.subjects, [images], prompts, seeds, protocol, on_step)
+    return evaluator.evaluate(neurons, strength)
