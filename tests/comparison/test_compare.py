@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from quick_methods import fitted, tree
 from quick_protocol import QUICK
 from tiny import tiny_folder, tiny_pipeline
 from typer.testing import CliRunner, Result
@@ -30,6 +31,8 @@ from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.search.identity import modules_hash
+
+__all__ = ["fitted", "tree"]  # fixtures
 
 
 @pytest.fixture(scope="module")
