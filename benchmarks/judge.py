@@ -6,7 +6,7 @@ shares nothing with the models that it judges, neither weights nor pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,15 +120,12 @@ def example(scene: Scene) -> tuple[np.ndarray, np.ndarray, int]:
     return np.asarray(drawn.image), cells, list(PLACES).index(scene.place)
 
 
-def train_judge(
-    pictures: int = 4000, epochs: int = 20, on_step: Callable[[int, int], None] | None = None
-) -> Judge:
+def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
     """Renders its pictures and trains the judge: the same bits for the same arguments.
 
     Args:
         pictures: how many.
         epochs: how often it sees each.
-        on_step: called with (step, of how many).
     """
     scenes = [_scene(k) for k in range(pictures)]
     images, cells, places = (np.stack(part) for part in zip(*map(example, scenes), strict=True))
@@ -141,9 +138,9 @@ def train_judge(
     total = epochs * len(batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total, pct_start=0.15)
     rng = np.random.default_rng(_SEED)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         order = rng.permutation(pictures)
-        for number, rows in enumerate(order[part] for part in batches):
+        for rows in (order[part] for part in batches):
             x = blurred(to_tensor(images[rows]), rng).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 seen, place = judge(x)
@@ -154,7 +151,5 @@ def train_judge(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            if on_step is not None:
-                on_step(epoch * len(batches) + number + 1, total)
     judge.eval()
     return judge

@@ -24,8 +24,9 @@ from benchmarks.rival_steps import custom_diffusion, dreambooth, textual_inversi
 from benchmarks.stable_diffusion import FULL, TINY, Size, Workload
 from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
 from cones.neurons.projections import projections
+from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import Figures, OnStep, Steps
+from cones.search.algorithms import Steps
 from cones.search.find import FindConfig
 from cones.search.objective import PRIOR_BATCHES, ImplantingLoss
 
@@ -57,13 +58,13 @@ def implanting_loss(work: Workload) -> ImplantingLoss:
     return ImplantingLoss(work.backbone, examples, examples, config)
 
 
-def searched(objective: ImplantingLoss, steps: int, on_step: OnStep | None = None) -> None:
+def searched(objective: ImplantingLoss, steps: int, on_progress: OnProgress | None = None) -> None:
     """Some steps of the package's own search, by its defaults."""
     config = FindConfig()
     search.mask_in_the_loop(
         objective,
         round(config.density * len(objective.theta)),
-        Steps(objective, steps, on_step),
+        Steps(objective, steps, on_progress),
         config.rate,
         config.strength_in_loop,
     )

@@ -20,6 +20,7 @@ ORDER = [
     "text",
     "errors",
     "checks",
+    "progress",
     "distributed",
     "files",
     "neurons",

@@ -37,10 +37,10 @@ def test_a_search_is_logged_to_tensorboard(photos: Path, tmp_path: Path) -> None
 def test_no_report_changes_nothing() -> None:
     seen: list[int] = []
 
-    def on_step(_: str, done: int, *__: object) -> None:
+    def on_progress(_: str, done: int, *__: object) -> None:
         seen.append(done)
 
-    assert Report().beside(on_step) is on_step
+    assert Report().beside(on_progress) is on_progress
     with reporting("none", Path("never"), "run", {}) as report:
         report.pictures([])
     assert not Path("never").exists()

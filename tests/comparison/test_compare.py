@@ -269,7 +269,7 @@ def test_interrupted_and_continued_is_as_in_one_go(
 
     first = comparison(backbone, tree, tmp_path / "cut", methods=methods)
     with pytest.raises(KeyboardInterrupt):
-        first.run(on_step=stop)
+        first.run(on_progress=stop)
     kept = {path: path.read_bytes() for path in (tmp_path / "cut").glob("*.json")}
     assert len(kept) == 3
     again = comparison(backbone, tree, tmp_path / "cut", methods=methods)

@@ -233,7 +233,7 @@ def test_an_evaluation_is_one_json_object(backbone: Backbone, photos: Path) -> N
         PROMPTS[:2],
         range(2),
         protocol=QUICK,
-        on_step=lambda *step: told.append(step[:3]),
+        on_progress=lambda *step: told.append(step[:3]),
     )
     result = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert set(result) == {
@@ -281,7 +281,7 @@ def test_neurons_of_another_model_are_refused_before_anything_is_drawn(
     neurons = random_neurons(tiny_unet(cross_attention_dim=16), SUBJECT, 0.1, seed=0)
     drawn: list[object] = []
     with pytest.raises(BaseModelError, match="find the neurons in this one"):
-        evaluate(backbone, neurons, photos, protocol=QUICK, on_step=lambda *s: drawn.append(s))
+        evaluate(backbone, neurons, photos, protocol=QUICK, on_progress=lambda *s: drawn.append(s))
     assert not drawn
 
 
@@ -437,7 +437,7 @@ def toybox() -> Backbone:
 def test_the_protocol_of_the_toybox_refuses_other_models(backbone: Backbone, photos: Path) -> None:
     neurons, drawn = random_neurons(backbone, SUBJECT, 0.1, seed=0), []
     with pytest.raises(InputError) as error:
-        evaluate(backbone, neurons, photos, on_step=lambda *step: drawn.append(step))
+        evaluate(backbone, neurons, photos, on_progress=lambda *step: drawn.append(step))
     assert str(error.value) == (
         f"protocol 'toybox': is for models of the toybox alone, found {backbone.name}; for others "
         "give --protocol cones --clip FOLDER --dino FOLDER"

@@ -38,11 +38,11 @@ class Stop(Exception):
 
 
 def stopping(at: int) -> Callable[..., None]:
-    def on_step(_: str, done: int, *__: Any) -> None:
+    def on_progress(_: str, done: int, *__: Any) -> None:
         if done == at:
             raise Stop
 
-    return on_step
+    return on_progress
 
 
 @contextmanager
@@ -184,13 +184,13 @@ def test_a_neuron_file_is_the_same_bytes_after_an_interruption(tmp_path: Path) -
     config = FindConfig(density=0.03, steps=5, batch=2, prior_batch=2, prior_images=2)
     whole = find(backbone, subject, config)
 
-    def on_step(stage: str, done: int, *_: Any) -> None:
+    def on_progress(stage: str, done: int, *_: Any) -> None:
         if (stage, done) == ("search", 4):
             raise Stop
 
     kept = Checkpoint(tmp_path / "kept.safetensors", every=2)
     with pytest.raises(Stop):
-        find(backbone, subject, config, on_step=on_step, checkpoint=kept)
+        find(backbone, subject, config, on_progress=on_progress, checkpoint=kept)
     again = Checkpoint(kept.path, every=2, resume=True)
     assert to_bytes(find(backbone, subject, config, checkpoint=again)) == to_bytes(whole)
 
@@ -203,6 +203,6 @@ def test_a_neuron_file_is_the_same_bytes_after_an_interruption(tmp_path: Path) -
             backbone,
             subject,
             FindConfig(steps=5, prior_images=2),
-            on_step=nothing,
+            on_progress=nothing,
             checkpoint=again,
         )

@@ -183,7 +183,7 @@ def test_each_keeps_all_beside_an_empty_set_and_the_model_stays_as_it_was(
     subjects = [photographed("sks", "robot"), photographed("zas", "mug")]
     steps: list[tuple[str, int, int]] = []
     report = interference(
-        backbone, [robot, none], subjects, on_step=lambda *each: steps.append(each[:3])
+        backbone, [robot, none], subjects, on_progress=lambda *each: steps.append(each[:3])
     )
     first, second = report.kept
     assert (first.phrase, second.phrase) == ("sks robot", "zas mug")

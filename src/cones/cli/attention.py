@@ -94,12 +94,12 @@ def attention(
                     seed=seed,
                     resolution=resolution,
                 )
-        with progress() as on_step:
+        with progress() as on_progress:
             for label, shut, power in (("before", None, None), ("after", sets, strength)):
                 rows[label] = attention_maps(
                     backbone, prompt, seed, shut, power, steps, guidance, resolution
                 )
-                on_step("draw", len(rows), 2, {})
+                on_progress("draw", len(rows), 2, {})
         write_result(out, figure_bytes(attention_figure(rows), "attention"))
     if as_json:
         maps = rows["after"]

@@ -75,8 +75,8 @@ def combine(
     if subjects:
         backbone = opening.backbone()
         say_what_is_small(photos, backbone)
-    with progress() as on_step:
-        report = interference(backbone, sets, subjects, seed, on_step)
+    with progress() as on_progress:
+        report = interference(backbone, sets, subjects, seed, on_progress)
     _print(union, path, report, as_json)
     for remark in report.remarks():
         log.warning(remark)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from rich.text import Text
 
 from cones.cli.options import SUFFIX
 from cones.errors import BaseModelWarning
+from cones.progress import Figures, OnProgress
 from cones.text import printable
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ MAX_LINE = 1000  # characters of a line of a result, which may hold a path or a 
 MAX_CELL = 100  # characters in a table
 WIDE = 10_000  # a table is as wide as it must be; a narrow terminal breaks its lines
 LOADING = "loading torch and diffusers"
-
-OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
@@ -121,7 +120,7 @@ def waiting(what: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def progress() -> Iterator[OnStep]:
+def progress() -> Iterator[OnProgress]:
     """Bars on stderr with a rate and an estimate, one for each stage; none with --quiet.
 
     Yields:
@@ -138,7 +137,7 @@ def progress() -> Iterator[OnStep]:
     tasks: dict[str, tuple[TaskID, float]] = {}
     latest = time.monotonic()
 
-    def on_step(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def on_progress(stage: str, done: int, total: int, figures: Figures) -> None:
         nonlocal latest
         if not tasks:
             bars.start()
@@ -151,7 +150,7 @@ def progress() -> Iterator[OnStep]:
         bars.update(task, completed=done, total=total, pace=pace, figures=shown)
 
     try:
-        yield on_step
+        yield on_progress
     finally:
         if tasks:
             bars.stop()

@@ -96,9 +96,9 @@ def compare(
         writable_folder(folder)
     backbone = replace(opening, device=device).backbone()
     log.info("what is done is kept in %s; an interrupted comparison goes on from there", cache)
-    with progress() as on_step:
+    with progress() as on_progress:
         table = measure(
-            backbone, tree, out, cache, config, compared_by, part, on_step, processes, overwrite
+            backbone, tree, out, cache, config, compared_by, part, on_progress, processes, overwrite
         )
     if as_json:
         print_json(table)

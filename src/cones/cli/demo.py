@@ -24,8 +24,8 @@ def demo(
 
     backbone = TOYBOX.backbone()
     started = time.monotonic()
-    with progress() as on_step:
-        made = run(out, backbone, on_step=on_step, overwrite=overwrite)
+    with progress() as on_progress:
+        made = run(out, backbone, on_progress=on_progress, overwrite=overwrite)
     report = json.loads(made.neurons.info["report"])
     before, after = (report[when]["subject"] for when in ("before", "after"))
     figures = {

@@ -12,9 +12,9 @@ from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.neuronfile import to_bytes
+from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import KIND, contact_sheet, png_bytes
-from cones.search.algorithms import OnStep
 from cones.search.find import FindConfig, find
 from cones.search.identity import KEY, identity, model_identity
 from cones.subjects.subject import Subject
@@ -46,7 +46,7 @@ def run(
     out: Path,
     backbone: Backbone | None = None,
     config: FindConfig | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     overwrite: bool = False,
 ) -> Demo:
     """Finds a sample subject and draws it in six scenes, beside the base model.
@@ -57,7 +57,7 @@ def run(
         out: folder for the photographs, the neuron file and the contact sheet.
         backbone: None for the toybox.
         config: of the search; None for the usual one.
-        on_step: called with (stage, done, total, figures).
+        on_progress: called with (stage, done, total, figures).
         overwrite: whether other files than an earlier run's may be replaced.
 
     Raises:
@@ -74,13 +74,13 @@ def run(
     own = identity("demo", model_identity(backbone), [subject], config)
     check_result(file, own, overwrite=overwrite)
     check_picture(sheet, "demo", overwrite=overwrite)
-    neurons = find(backbone, subject, config, on_step=on_step)
+    neurons = find(backbone, subject, config, on_progress=on_progress)
     neurons = replace(neurons, info={**neurons.info, KEY: json.dumps(own)})
     atomic_write(file, to_bytes(neurons))
     rows = [
         subject.images,
-        _scenes(backbone, subject, None, on_step),
-        _scenes(backbone, subject, neurons, on_step),
+        _scenes(backbone, subject, None, on_progress),
+        _scenes(backbone, subject, neurons, on_progress),
     ]
     labels = ["the photographs", "the base model", "neurons shut"]
     atomic_write(sheet, png_bytes(contact_sheet(rows, labels, SCENES), {KIND: "demo"}))
@@ -91,14 +91,14 @@ def _scenes(
     backbone: Backbone,
     subject: Subject,
     neurons: ConceptNeurons | None,
-    on_step: OnStep | None,
+    on_progress: OnProgress | None,
 ) -> list[Image.Image]:
     """The subject in each scene, with the same seed."""
     prompts = [plain_caption(subject.phrase, scene) for scene in SCENES]
     images: list[Image.Image] = []
     for picture in generate(backbone, prompts, neurons=neurons):
         images.append(picture.image)
-        if on_step is not None:
+        if on_progress is not None:
             stage = "draw the base model" if neurons is None else "draw with neurons shut"
-            on_step(stage, len(images), len(prompts), {})
+            on_progress(stage, len(images), len(prompts), {})
     return images

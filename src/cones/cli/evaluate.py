@@ -47,7 +47,7 @@ def evaluate(
     for note in read_photos(images).enlarged(backbone.resolution):
         log.info(note)
     seeds = range(seed, seed + num_images)
-    with progress() as on_step:
+    with progress() as on_progress:
         evaluation = measure(
             backbone,
             found,
@@ -56,7 +56,7 @@ def evaluate(
             seeds,
             strength=strength,
             protocol=measured_by,
-            on_step=on_step,
+            on_progress=on_progress,
         )
     if as_json:
         print_json(evaluation.as_dict())

@@ -90,8 +90,8 @@ def fit(
     started = time.monotonic()
     with claimed(path):
         check_result(path, own, overwrite=overwrite)
-        with progress() as on_step:
-            artifact = METHODS[method].fit(backbone, subjects, config, on_step=on_step)
+        with progress() as on_progress:
+            artifact = METHODS[method].fit(backbone, subjects, config, on_progress=on_progress)
         artifact = with_info(artifact, {KEY: json.dumps(own)})
         write_result(path, artifact.to_bytes())
     _print(artifact, path, time.monotonic() - started, as_json)

@@ -68,11 +68,11 @@ def generate(
     check_picture(writable_folder(out) / SHEET, "sheet", overwrite=overwrite)
     backbone = opening.backbone()
     paths: list[Path] = []
-    with progress() as on_step:
+    with progress() as on_progress:
 
         def keep(picture: Picture) -> None:  # at once: what is drawn survives an interruption
             paths.extend(save_pictures([picture], out))
-            on_step("draw", len(paths), len(wanted) * num_images, {})
+            on_progress("draw", len(paths), len(wanted) * num_images, {})
 
         pictures = draw(
             backbone,

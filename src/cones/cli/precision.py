@@ -65,9 +65,16 @@ def precision(
         check_picture(out, "precision", files, overwrite)
         backbone = opening.backbone(mixed_precision)
         say_what_is_small(photos, backbone)
-        with progress() as on_step:
+        with progress() as on_progress:
             rows = compare_precisions(
-                backbone, neurons, subjects, texts, seeds, config, measured_by, on_step=on_step
+                backbone,
+                neurons,
+                subjects,
+                texts,
+                seeds,
+                config,
+                measured_by,
+                on_progress=on_progress,
             )
         write_result(out, _sheet(rows, [f"{text} {number}" for text in texts for number in seeds]))
     if as_json:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cones.cli import options
+from cones.progress import Figures, OnProgress
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
     from cones.sampling.pictures import Picture
-    from cones.search.algorithms import OnStep
 
 Kind = Literal["tensorboard", "wandb", "none"]
 ReportTo = Annotated[
@@ -29,15 +29,15 @@ class Report:
         """Logs to accelerate's trackers."""
         self._trackers = trackers
 
-    def beside(self, on_step: "OnStep") -> "OnStep":
-        """`on_step`, and the figures of each step that has some are logged too."""
+    def beside(self, on_progress: OnProgress) -> OnProgress:
+        """`on_progress`, and the figures of each step that has some are logged too."""
 
-        def both(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-            on_step(stage, done, total, figures)
+        def both(stage: str, done: int, total: int, figures: Figures) -> None:
+            on_progress(stage, done, total, figures)
             if figures:
                 self._log({f"{stage}/{name}": value for name, value in figures.items()}, done)
 
-        return both if self._trackers else on_step
+        return both if self._trackers else on_progress
 
     def neurons(self, neurons: "ConceptNeurons") -> None:
         """Logs the density of each layer, and the losses on held-out noise before and after."""

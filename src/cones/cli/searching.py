@@ -112,13 +112,13 @@ class Searching:
             report = stack.enter_context(
                 reporting(report_to, self.logging_dir, path.name, settings)
             )
-            with progress() as on_step, resumable(checkpoint):
+            with progress() as on_progress, resumable(checkpoint):
                 neurons = find(
                     self.backbone,
                     subjects,
                     self.config,
                     class_images,
-                    report.beside(on_step),
+                    report.beside(on_progress),
                     start,
                     checkpoint,
                     self.processes,

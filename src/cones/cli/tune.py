@@ -78,8 +78,8 @@ def tune(
     started = time.monotonic()
     with claimed(path):
         check_result(path, own, files, overwrite)
-        with progress() as on_step:
-            tuned = tune_neurons(backbone, neurons, subjects, config, None, on_step)
+        with progress() as on_progress:
+            tuned = tune_neurons(backbone, neurons, subjects, config, None, on_progress)
         tuned = replace(tuned, info={**tuned.info, KEY: json.dumps(own)})
         write_result(path, to_bytes(tuned))
     _print(tuned, path, time.monotonic() - started, as_json)

@@ -12,9 +12,9 @@ from cones.evaluation.scores import Scorer, Scores
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons, join_phrases
 from cones.neurons.neuronfile import nbytes
+from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
-from cones.search.algorithms import OnStep
 from cones.search.objective import ClassImages
 from cones.search.tune import PRECISIONS, TuneConfig, joint_loss, tune_on
 from cones.subjects.subject import Subject
@@ -67,7 +67,7 @@ def compare_precisions(
     config: TuneConfig = CONFIG,
     protocol: Protocol = TOYBOX,
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[PrecisionRow]:
     """Tunes neurons at each precision and draws the same with them.
 
@@ -81,7 +81,7 @@ def compare_precisions(
         config: how to tune; its precision does not matter.
         protocol: how pictures are drawn and compared.
         class_images: for the prior, by the class noun; the model draws the others.
-        on_step: called with (stage, done, total, figures).
+        on_progress: called with (stage, done, total, figures).
 
     Returns:
         The base model, then binary, quaternary, float16, float32.
@@ -99,13 +99,13 @@ def compare_precisions(
     protocol.scope().check(backbone, nouns, plain)
     given = check_some("subjects", [subjects] if isinstance(subjects, Subject) else subjects)
     scorer = Scorer(protocol, [each.images for each in given], [each.class_noun for each in given])
-    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
+    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_progress)
     done: list[Picture] = []
 
     def drawn(picture: Picture) -> None:
         done.append(picture)
-        if on_step is not None:
-            on_step("draw", len(done), (1 + len(PRECISIONS)) * len(plain), {})
+        if on_progress is not None:
+            on_progress("draw", len(done), (1 + len(PRECISIONS)) * len(plain), {})
 
     def row(name: str, tuned: ConceptNeurons | None) -> PrecisionRow:
         made = generate(
@@ -124,13 +124,13 @@ def compare_precisions(
     for precision in PRECISIONS:
         settings = replace(config, precision=precision)
         rows.append(
-            row(precision, tune_on(objective, neurons, settings, _staged(on_step, precision)))
+            row(precision, tune_on(objective, neurons, settings, _staged(on_progress, precision)))
         )
     return rows
 
 
-def _staged(on_step: OnStep | None, name: str) -> OnStep | None:
-    """`on_step` with stages of this name in it: "tune float16"."""
-    if on_step is None:
+def _staged(on_progress: OnProgress | None, name: str) -> OnProgress | None:
+    """`on_progress` with stages of this name in it: "tune float16"."""
+    if on_progress is None:
         return None
-    return lambda stage, done, total, figures: on_step(f"{stage} {name}", done, total, figures)
+    return lambda stage, done, total, figures: on_progress(f"{stage} {name}", done, total, figures)

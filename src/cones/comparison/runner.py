@@ -24,7 +24,7 @@ from cones.evaluation.evaluator import Evaluator
 from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
 from cones.files.locks import claimed
 from cones.models.backbone import Backbone
-from cones.search.algorithms import OnStep
+from cones.progress import OnProgress
 from cones.search.identity import model_identity
 
 log = logging.getLogger("cones")
@@ -160,12 +160,12 @@ class Comparison:
         found = [(task, self._kept.get(task.path)) for task in self.tasks]
         return [(task, cell) for task, cell in found if cell is not None]
 
-    def run(self, part: tuple[int, int] = (0, 1), on_step: OnStep | None = None) -> None:
+    def run(self, part: tuple[int, int] = (0, 1), on_progress: OnProgress | None = None) -> None:
         """Measures the cells that are missing.
 
         Args:
             part: (i, n) for every n-th cell from the i-th on, where n processes share the work.
-            on_step: called with ("compare", cells measured, of how many missing ones, {}).
+            on_progress: called with ("compare", cells measured, of how many missing ones, {}).
         """
         mine = self.tasks[part[0] :: part[1]]
         missing = [task for task in mine if self._kept.get(task.path) is None]
@@ -176,8 +176,8 @@ class Comparison:
                     if self._kept.get(task.path) is None:
                         self._measure(task)
                         number += 1
-                        if on_step is not None:
-                            on_step("compare", number, len(missing), {})
+                        if on_progress is not None:
+                            on_progress("compare", number, len(missing), {})
 
     def _measure(self, task: Task) -> None:
         cell: Cell = {

@@ -16,8 +16,8 @@ from cones.evaluation.protocol import TOYBOX, Protocol
 from cones.files.writing import atomic_write
 from cones.methods.outputs import REMEDY
 from cones.models.backbone import Backbone
+from cones.progress import OnProgress
 from cones.sampling.pictures import png_bytes
-from cones.search.algorithms import OnStep
 
 CONFIG = CompareConfig()
 
@@ -30,7 +30,7 @@ def compare(
     config: CompareConfig = CONFIG,
     protocol: Protocol = TOYBOX,
     part: tuple[int, int] = (0, 1),
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     processes: Processes = ALONE,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def compare(
         config: what to compare.
         protocol: how pictures are drawn and compared.
         part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
-        on_step: called with ("compare", cells measured, of how many missing ones, {}).
+        on_progress: called with ("compare", cells measured, of how many missing ones, {}).
         processes: those of this command; they share its part, and the main one writes the table.
         overwrite: whether another table in `out` may be replaced as a whole.
 
@@ -64,8 +64,8 @@ def compare(
     def measured(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         if processes.is_main:
             write_table(out, comparison, kept)
-        if on_step is not None:
-            on_step(stage, done, total, figures)
+        if on_progress is not None:
+            on_progress(stage, done, total, figures)
 
     number, count = part
     turns = number * processes.world + processes.rank, count * processes.world

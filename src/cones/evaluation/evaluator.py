@@ -29,8 +29,8 @@ from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, join_phra
 from cones.neurons.shutting import shut
 from cones.neurons.tokens import check_distinct_tokens
 from cones.neurons.union import Neurons, union
+from cones.progress import OnProgress
 from cones.sampling.generate import Artifact, generate
-from cones.search.algorithms import OnStep
 from cones.subjects.photos import load_photos, rgb_images
 from cones.toybox.world import SLOTS, Look
 
@@ -61,7 +61,7 @@ class Evaluator:
         prompts: Sequence[str] = PROMPTS,
         seeds: Iterable[int] = SEEDS,
         protocol: Protocol = TOYBOX,
-        on_step: OnStep | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Reads the photographs; nothing is drawn yet.
 
@@ -72,7 +72,7 @@ class Evaluator:
             prompts: as for `evaluate`, and so are the others and the errors.
             seeds: of the pictures of each prompt.
             protocol: how pictures are drawn and compared.
-            on_step: called as pictures are drawn.
+            on_progress: called as pictures are drawn.
         """
         check_prompts(prompts)
         self.templates, self.seeds = tuple(prompts), tuple(check_seeds(seeds))
@@ -90,7 +90,7 @@ class Evaluator:
                 scope.check_folder(Path(folder))
         for prompt in self.named:
             backbone.check_prompt(prompt, [subject.token for subject in subjects])
-        self.backbone, self.protocol, self.on_step = backbone, protocol, on_step
+        self.backbone, self.protocol, self.on_progress = backbone, protocol, on_progress
         found = [_photographs(each, noun) for each, noun in zip(images, nouns, strict=True)]
         looks = [look for _, look in found if look]
         self.looks = looks if len(looks) == len(found) <= max(SLOTS) else None
@@ -179,9 +179,9 @@ class Evaluator:
 
     def _count(self, *_: object) -> None:
         self._done += 1
-        if self.on_step is not None:
+        if self.on_progress is not None:
             total = 2 * (len(self.named) + len(self.general)) * len(self.seeds)
-            self.on_step("draw", self._done, total, {})
+            self.on_progress("draw", self._done, total, {})
 
 
 def _photographs(
@@ -210,7 +210,7 @@ def evaluate(
     *,
     strength: float | None = None,
     protocol: Protocol = TOYBOX,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Measures the neurons of one subject.
 
@@ -224,7 +224,7 @@ def evaluate(
         seeds: of the pictures of each prompt.
         strength: of the shutting; None for what the neurons recommend.
         protocol: how pictures are drawn and compared.
-        on_step: called with ("draw", pictures drawn, of how many, {}).
+        on_progress: called with ("draw", pictures drawn, of how many, {}).
 
     Raises:
         InputError: neurons of no subject or of several, no photograph, an unusable prompt,
@@ -241,5 +241,7 @@ def evaluate(
             f"neurons: expected those of one subject, found {found}; for groups of subjects see "
             "`cones compare`"
         )
-    evaluator = Evaluator(backbone, neurons.subjects, [images], prompts, seeds, protocol, on_step)
+    evaluator = Evaluator(
+        backbone, neurons.subjects, [images], prompts, seeds, protocol, on_progress
+    )
     return evaluator.evaluate(neurons, strength)

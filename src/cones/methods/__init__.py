@@ -1,7 +1,7 @@
 """Cones and its rivals behind one protocol, to compare concept neurons with.
 
 Each method is a module with `defaults`, a configuration, and
-`fit(backbone, subjects, config=defaults, class_images=None, on_step=None)`, which gives an
+`fit(backbone, subjects, config=defaults, class_images=None, on_progress=None)`, which gives an
 `Artifact`: applied to the backbone, it draws the subjects, and afterwards all is as before.
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone
-from cones.search.algorithms import OnStep
+from cones.progress import OnProgress
 from cones.search.find import FindConfig, find
 from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
@@ -17,7 +17,7 @@ def fit(
     subjects: Subject | Sequence[Subject],
     config: FindConfig = defaults,
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Cones:
     """Finds concept neurons; arguments and errors as for `cones.search.find.find`."""
-    return Cones(find(backbone, subjects, config, class_images, on_step))
+    return Cones(find(backbone, subjects, config, class_images, on_progress))

@@ -31,7 +31,7 @@ from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
 from cones.neurons.projections import parameters, projections
 from cones.neurons.shutting import base_fingerprint
 from cones.neurons.tokens import check_distinct_tokens
-from cones.search.algorithms import OnStep
+from cones.progress import OnProgress
 from cones.search.objective import ClassImages
 from cones.search.prior import NOUNS, PLACES
 from cones.subjects.subject import TEMPLATES, Subject
@@ -47,11 +47,11 @@ def fit(
     subjects: Subject | Sequence[Subject],
     config: RivalConfig = defaults,
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains the projections and each subject's token; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_step, stops)
+    training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
         leaves = Leaves(
             embeddings={

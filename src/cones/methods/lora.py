@@ -18,7 +18,7 @@ from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
-from cones.search.algorithms import OnStep
+from cones.progress import OnProgress
 from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
 
@@ -51,7 +51,7 @@ def fit(
     subjects: Subject | Sequence[Subject],
     config: LoraConfig = defaults,
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains the factors on all subjects; arguments and errors as for `Training`.
@@ -61,7 +61,7 @@ def fit(
     """
     check_trainable(backbone)
     adapted = with_adapter(backbone, config.rank)
-    training = Training(backbone, subjects, config, class_images, on_step, stops)
+    training = Training(backbone, subjects, config, class_images, on_progress, stops)
     leaves = first_factors(adapted.denoiser, config)
     return training.fit("lora", leaves, factors, adapted)
 

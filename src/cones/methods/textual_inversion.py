@@ -12,7 +12,7 @@ from cones.methods.trained_weights import TunedWeights
 from cones.methods.training import RivalConfig, Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
-from cones.search.algorithms import OnStep
+from cones.progress import OnProgress
 from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
 
@@ -24,11 +24,11 @@ def fit(
     subjects: Subject | Sequence[Subject],
     config: RivalConfig = defaults,
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
     """Trains one embedding for each subject; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_step, stops)
+    training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
         leaves = Leaves(
             embeddings={

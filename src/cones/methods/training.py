@@ -23,8 +23,8 @@ from cones.models.backbone import Backbone, check_differentiable
 from cones.models.families import Conditioning
 from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
 from cones.neurons.shutting import base_fingerprint
+from cones.progress import Figures, OnProgress
 from cones.search import loss
-from cones.search.algorithms import Figures, OnStep
 from cones.search.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
 from cones.search.prior import all_class_images
 from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
@@ -88,7 +88,7 @@ class Training:
         subjects: Subject | Sequence[Subject],
         config: RivalConfig,
         class_images: ClassImages | None = None,
-        on_step: OnStep | None = None,
+        on_progress: OnProgress | None = None,
         stops: Stops | None = None,
     ) -> None:
         """Encodes photographs and prompts, and lets the model draw the class where needed.
@@ -98,7 +98,7 @@ class Training:
             subjects: one or several; each is in every batch.
             config: how to train.
             class_images: images of a class, by its noun; the model draws those that are missing.
-            on_step: called with (stage, done, total, figures).
+            on_progress: called with (stage, done, total, figures).
             stops: what to call with the artifact after so many steps: the one that a fit of so many
                 steps would give.
 
@@ -107,7 +107,7 @@ class Training:
                 is no Stable Diffusion 1 or 2.
         """
         check_trainable(backbone)
-        self.backbone, self.config, self.on_step = backbone, config, on_step
+        self.backbone, self.config, self.on_progress = backbone, config, on_progress
         self._stops = stops or {}
         self.subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
         check_subjects(backbone, self.subjects)
@@ -123,7 +123,7 @@ class Training:
     def _priors(self, given: ClassImages) -> list[_Part]:
         config = self.config
         images = all_class_images(
-            self.backbone, self.subjects, given, config.prior_images, config.seed, self.on_step
+            self.backbone, self.subjects, given, config.prior_images, config.seed, self.on_progress
         )
         parts = []
         for noun in (subject.class_noun for subject in self.subjects):
@@ -185,8 +185,8 @@ class Training:
                     f"of {config.steps}; use a smaller --rate, or --mixed_precision no"
                 )
             optimiser.step()
-            if self.on_step is not None:
-                self.on_step("train", step + 1, config.steps, figures)
+            if self.on_progress is not None:
+                self.on_progress("train", step + 1, config.steps, figures)
             yield step + 1
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ with copies.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from cones.errors import ConesError
+from cones.progress import OnProgress
 from cones.search.checkpoint import KeptSearch
 from cones.search.gradstats import GradientStats
 from cones.search.selection import largest
 
-Figures = Mapping[str, float]
 Losses = Mapping[str, Tensor]  # without dimensions, where they were computed
-OnStep = Callable[[str, int, int, Figures], None]
 
 HEAD_START = 10.0  # votes: steps that all say the same
 TIES = 0.01  # of a step: latents closer than this are told apart by their gradients
@@ -45,7 +44,7 @@ class Steps:
         self,
         objective: Objective,
         total: int,
-        on_step: OnStep | None,
+        on_progress: OnProgress | None,
         stage: str = "search",
         kept: KeptSearch | None = None,
     ) -> None:
@@ -54,11 +53,16 @@ class Steps:
         Args:
             objective: the loss.
             total: how many.
-            on_step: called after each with the name of the `stage`.
+            on_progress: called after each with the name of the `stage`.
             stage: what they are called.
             kept: where they are kept.
         """
-        self.objective, self.total, self.on_step, self.stage = objective, total, on_step, stage
+        self.objective, self.total, self.on_progress, self.stage = (
+            objective,
+            total,
+            on_progress,
+            stage,
+        )
         self.kept = kept
         self.dropped = torch.zeros((), dtype=torch.int64, device=objective.theta.device)
 
@@ -92,9 +96,9 @@ class Steps:
         finite = torch.stack([*losses.values()]).isfinite().all() & gradient.isfinite().all()
         self.dropped += ~finite
         looks = gradient.device.type == "cpu" or (step + 1) % LOOK == 0 or step + 1 == self.total
-        if self.on_step is not None:
+        if self.on_progress is not None:
             figures = {name: each.item() for name, each in losses.items()} if looks else {}
-            self.on_step(self.stage, step + 1, self.total, figures)
+            self.on_progress(self.stage, step + 1, self.total, figures)
         if looks and self.dropped > MAX_DROPPED * self.total:
             raise ConesError(
                 f"{self.stage}: {int(self.dropped)} of {self.total} batches gave NaN or infinity, "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from cones.errors import ConesError
-from cones.search.algorithms import Figures, OnStep
+from cones.progress import Figures, OnProgress
 from cones.search.objective import ImplantingLoss
 
 log = logging.getLogger("cones")
@@ -57,7 +57,7 @@ def least_needed(
     choice: Choice,
     counts: Sequence[int],
     strength: float,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """The fewest neurons that lower L_con on held-out noise by `ENOUGH` of what the best do.
 
@@ -66,7 +66,7 @@ def least_needed(
         choice: gives the positions of so many neurons.
         counts: the numbers to try.
         strength: of the shutting.
-        on_step: called with ("try densities", done, total, {}).
+        on_progress: called with ("try densities", done, total, {}).
 
     Raises:
         ConesError: the loss of the unchanged model is not finite.
@@ -75,8 +75,8 @@ def least_needed(
     gains: dict[int, float] = {}
     for done, count in enumerate(counts, 1):
         gains[count] = before - _total(objective, held_out(objective, choice(count), strength))
-        if on_step is not None:
-            on_step("try densities", done, len(counts), {})
+        if on_progress is not None:
+            on_progress("try densities", done, len(counts), {})
     best = max(gains.values())
     return min(count for count, gain in gains.items() if gain == best or gain >= ENOUGH * best)
 
@@ -85,7 +85,7 @@ def line_search(
     objective: ImplantingLoss,
     chosen: Tensor,
     in_loop: float = 1.0,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[float, dict[str, object]]:
     """The strength to draw with.
 
@@ -97,7 +97,7 @@ def line_search(
         objective: the loss.
         chosen: positions of the neurons.
         in_loop: the strength that they were found with.
-        on_step: called with ("try strengths", done, total, {}).
+        on_progress: called with ("try strengths", done, total, {}).
 
     Returns:
         The strength, and a report: the losses "before" (nothing shut), "after" (at that strength)
@@ -109,8 +109,8 @@ def line_search(
     tried: dict[float, Figures] = {}
     for strength in (0.0, *STRENGTHS):
         tried[strength] = held_out(objective, chosen, strength)
-        if on_step is not None:
-            on_step("try strengths", len(tried), 1 + len(STRENGTHS), {})
+        if on_progress is not None:
+            on_progress("try strengths", len(tried), 1 + len(STRENGTHS), {})
     totals = {strength: _total(objective, losses) for strength, losses in tried.items()}
     before = _before(objective, tried[0.0])
     del totals[0.0]

@@ -20,8 +20,9 @@ from cones.neurons.concept_neurons import MAX_STRENGTH, BaseInfo, ConceptNeurons
 from cones.neurons.projections import Layers, projections, shapes
 from cones.neurons.shutting import base_fingerprint, matching_weights
 from cones.neurons.union import Neurons, union
+from cones.progress import OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import OnStep, Steps
+from cones.search.algorithms import Steps
 from cones.search.calibration import DENSITIES, Choice, least_needed, line_search
 from cones.search.checkpoint import Checkpoint, KeptSearch
 from cones.search.identity import identity, model_identity
@@ -101,7 +102,7 @@ def find(
     subjects: Subject | Sequence[Subject],
     config: FindConfig = FindConfig(),
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     start: Neurons | Iterable[Neurons] | None = None,
     checkpoint: Checkpoint | None = None,
     processes: Processes = ALONE,
@@ -118,7 +119,7 @@ def find(
         subjects: photographs, class noun and token of each.
         config: how to search.
         class_images: images of a class for the prior, by its noun; the model draws the others.
-        on_step: called with (stage, done, total, figures) as the search goes on.
+        on_progress: called with (stage, done, total, figures) as the search goes on.
         start: neurons to begin with, for "mask-in-loop": the union of those found alone.
         checkpoint: where the search is kept as it goes on, and resumed from.
         processes: those that share the samples of each step; all find the same neurons.
@@ -154,15 +155,15 @@ def find(
             )
             kept = stack.enter_context(checkpoint.opened(own))
         objective = ImplantingLoss.of(
-            backbone, subjects, config, class_images, on_step, processes, drawn
+            backbone, subjects, config, class_images, on_progress, processes, drawn
         )
         count = _count(objective, config.most)
-        choice = _search(objective, count, config, on_step, start, kept)
+        choice = _search(objective, count, config, on_progress, start, kept)
     if config.density == "auto":
         counts = [_count(objective, density) for density in DENSITIES]
-        count = least_needed(objective, choice, counts, config.strength_in_loop, on_step)
+        count = least_needed(objective, choice, counts, config.strength_in_loop, on_progress)
     chosen = choice(count)
-    strength, report = line_search(objective, chosen, config.strength_in_loop, on_step)
+    strength, report = line_search(objective, chosen, config.strength_in_loop, on_progress)
     return ConceptNeurons(
         shapes=objective.shapes,
         indices=by_layer(chosen, objective.shapes),
@@ -203,13 +204,13 @@ def _search(
     objective: ImplantingLoss,
     count: int,
     config: FindConfig,
-    on_step: OnStep | None,
+    on_progress: OnProgress | None,
     start: ConceptNeurons | None,
     kept: KeptSearch | None,
 ) -> Choice:
     """Searches for `count` neurons; what it learned can choose fewer as well."""
     total = config.steps * len(objective.subjects)
-    steps = Steps(objective, total, on_step, kept=kept)
+    steps = Steps(objective, total, on_progress, kept=kept)
     if config.algorithm == "reconstruct":
         size = objective.theta.square().mean().sqrt().item()
         weights, squares = search.fine_tuned(objective, steps, config.rate * size)

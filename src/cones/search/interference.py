@@ -25,8 +25,8 @@ from cones.neurons.union import (
     strength_warning,
     union,
 )
+from cones.progress import OnProgress
 from cones.search import loss
-from cones.search.algorithms import OnStep
 from cones.search.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
 from cones.subjects.subject import Batch, Examples, Subject, many_subjects_warning
 
@@ -136,7 +136,7 @@ def interference(
     sets: Iterable[Neurons],
     subjects: Sequence[Subject] = (),
     seed: int = 0,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Interference:
     """What to expect of a union before anything is drawn with it.
 
@@ -145,7 +145,7 @@ def interference(
         sets: of different subjects.
         subjects: with their photographs, by the tokens of the sets; some or all.
         seed: of the noise.
-        on_step: called with (stage, done, total, figures) after each subject.
+        on_progress: called with (stage, done, total, figures) after each subject.
 
     Raises:
         InputError: `combine` refuses the sets, a subject's token is of none of them, or it has
@@ -175,8 +175,8 @@ def interference(
     kept = []
     for number, subject in enumerate(subjects):
         kept.append(_kept(backbone, known, subject, seed))
-        if on_step is not None:
-            on_step("measure", number + 1, len(subjects), {})
+        if on_progress is not None:
+            on_progress("measure", number + 1, len(subjects), {})
     return Interference(tuple(pairwise(known)), tuple(kept))
 
 

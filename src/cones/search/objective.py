@@ -16,8 +16,9 @@ from cones.models.backbone import Backbone, check_backbone, check_differentiable
 from cones.neurons.blocks import Block
 from cones.neurons.projections import Layers, parameters, projections, shapes
 from cones.neurons.tokens import check_distinct_tokens
+from cones.progress import Figures, OnProgress
 from cones.search import loss
-from cones.search.algorithms import Figures, Losses, OnStep
+from cones.search.algorithms import Losses
 from cones.search.prior import DrawnImages, all_class_images, prior_examples
 from cones.subjects.subject import Batch, Examples, Subject, joined
 
@@ -98,7 +99,7 @@ class ImplantingLoss:
         subjects: Sequence[Subject],
         config: LossConfig,
         class_images: ClassImages | None = None,
-        on_step: OnStep | None = None,
+        on_progress: OnProgress | None = None,
         processes: Processes = ALONE,
         drawn: DrawnImages | None = None,
     ) -> "ImplantingLoss":
@@ -109,7 +110,7 @@ class ImplantingLoss:
             subjects: one or several.
             config: sizes of the batches, the prior, the seed.
             class_images: images of a class, by its noun; the model draws those that are missing.
-            on_step: called with (stage, done, total, figures).
+            on_progress: called with (stage, done, total, figures).
             processes: those that share the samples; each draws the same images of the class, which
                 takes no longer than waiting for them.
             drawn: images of classes that were drawn before; to it are added those drawn here.
@@ -126,7 +127,13 @@ class ImplantingLoss:
                 "processes; launch fewer, or use a larger --batch"
             )
         images = all_class_images(
-            backbone, subjects, class_images or {}, config.prior_images, config.seed, on_step, drawn
+            backbone,
+            subjects,
+            class_images or {},
+            config.prior_images,
+            config.seed,
+            on_progress,
+            drawn,
         )
         tokens = [subject.token for subject in subjects]
         priors = [
@@ -136,7 +143,7 @@ class ImplantingLoss:
                 images[subject.class_noun],
                 bool(config.distill),
                 config.seed,
-                on_step,
+                on_progress,
                 taken=tokens,
             )
             for subject in subjects

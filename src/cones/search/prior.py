@@ -12,9 +12,9 @@ from itertools import islice
 from PIL import Image
 
 from cones.models.backbone import Backbone
+from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
-from cones.search.algorithms import OnStep
 from cones.subjects.photos import rgb_images
 from cones.subjects.subject import TEMPLATES, Examples, Subject, joined_examples, shared_photographs
 
@@ -43,11 +43,15 @@ def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str
 
 
 def draw_class_images(
-    backbone: Backbone, subject: Subject, count: int, seed: int, on_step: OnStep | None = None
+    backbone: Backbone,
+    subject: Subject,
+    count: int,
+    seed: int,
+    on_progress: OnProgress | None = None,
 ) -> list[Image.Image]:
     """Images of the class, drawn by the model itself: "a photo of a robot"."""
     prompt = TEMPLATES[0].format(subject.class_noun)
-    return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_step)
+    return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_progress)
 
 
 def all_class_images(
@@ -56,7 +60,7 @@ def all_class_images(
     given: Mapping[str, Sequence[Image.Image]],
     count: int,
     seed: int,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     drawn: DrawnImages | None = None,
 ) -> dict[str, Sequence[Image.Image]]:
     """Images of each subject's class, by its noun: those given, the others drawn by the model.
@@ -76,7 +80,7 @@ def all_class_images(
         noun = subject.class_noun
         if not images.get(noun):
             if noun not in drawn:
-                drawn[noun] = draw_class_images(backbone, subject, count, seed, on_step)
+                drawn[noun] = draw_class_images(backbone, subject, count, seed, on_progress)
             images[noun] = drawn[noun]
     return images
 
@@ -86,14 +90,14 @@ def _draw(
     prompts: Sequence[str],
     seeds: Sequence[int],
     stage: str,
-    on_step: OnStep | None,
+    on_progress: OnProgress | None,
 ) -> list[Image.Image]:
     images: list[Image.Image] = []
 
     def drawn(picture: Picture) -> None:
         images.append(picture.image)
-        if on_step is not None:
-            on_step(stage, len(images), len(prompts) * len(seeds), {})
+        if on_progress is not None:
+            on_progress(stage, len(images), len(prompts) * len(seeds), {})
 
     generate(
         backbone, prompts, seeds, steps=STEPS, guidance=GUIDANCE, batch=BATCH, on_picture=drawn
@@ -107,7 +111,7 @@ def prior_examples(
     class_images: Sequence[Image.Image],
     distilled: bool,
     seed: int,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
     taken: Sequence[str] = (),
 ) -> Examples:
     """The prior's latents and prompts.
@@ -120,7 +124,7 @@ def prior_examples(
             with the class's prompts serve, as in the paper: any other pair would teach that they
             belong together.
         seed: of the general images, which the model draws.
-        on_step: called as these are drawn.
+        on_progress: called as these are drawn.
         taken: tokens of other subjects that are implanted at once, so no strangers.
     """
     noun = subject.class_noun
@@ -132,7 +136,7 @@ def prior_examples(
     others = [*islice(free, 4)]
     strangers = [TEMPLATES[k % 2].format(f"{word} {noun}") for k, word in enumerate(others)]
     general = general_prompts(backbone, noun, min(len(class_images), MAX_GENERAL))
-    drawn = _draw(backbone, general, [seed], "draw other things", on_step)
+    drawn = _draw(backbone, general, [seed], "draw other things", on_progress)
     unguided = ""  # what classifier-free guidance steers away from
     parts = [
         Examples.of(backbone, class_images, [[*plain, *strangers, unguided]] * len(class_images)),

@@ -24,8 +24,9 @@ from cones.neurons.neuronfile import neurons_hash
 from cones.neurons.projections import Layers, projections
 from cones.neurons.shutting import matching_weights
 from cones.neurons.union import Neurons, union
+from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import Figures, OnStep, Steps
+from cones.search.algorithms import Steps
 from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search.selection import by_layer, laid, top
 from cones.subjects.subject import Subject
@@ -80,7 +81,7 @@ def tune(
     subjects: Subject | Sequence[Subject],
     config: TuneConfig = TuneConfig(),
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
     """Tunes the values of concept neurons to minimise the sum of their subjects' losses.
 
@@ -95,7 +96,7 @@ def tune(
         subjects: photographs of exactly the neurons' subjects, in any order.
         config: how to tune.
         class_images: images of a class for the prior, by its noun; the model draws the others.
-        on_step: called with (stage, done, total, figures).
+        on_progress: called with (stage, done, total, figures).
 
     Returns:
         The neurons with values that the file keeps exactly, and strength 1; for "binary" as many
@@ -109,8 +110,8 @@ def tune(
     """
     check_backbone(backbone)
     neurons = union(neurons)
-    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_step)
-    return tune_on(objective, neurons, config, on_step)
+    objective = joint_loss(backbone, neurons, subjects, config, class_images, on_progress)
+    return tune_on(objective, neurons, config, on_progress)
 
 
 def joint_loss(
@@ -119,7 +120,7 @@ def joint_loss(
     subjects: Subject | Sequence[Subject],
     config: TuneConfig = TuneConfig(),
     class_images: ClassImages | None = None,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ImplantingLoss:
     """The loss of all subjects of some neurons, in the neurons' order; see `tune`."""
     matching_weights(backbone, neurons)
@@ -127,17 +128,17 @@ def joint_loss(
     with Block(backbone):
         text = neurons.shapes.keys() <= projections(backbone).keys()
     settings = _LossConfig(**asdict(config), layers="text" if text else "all")
-    return ImplantingLoss.of(backbone, subjects, settings, class_images, on_step)
+    return ImplantingLoss.of(backbone, subjects, settings, class_images, on_progress)
 
 
 def tune_on(
     objective: ImplantingLoss,
     neurons: ConceptNeurons,
     config: TuneConfig,
-    on_step: OnStep | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
     """`tune` on a `joint_loss`, which serves for several precisions, rates and numbers of steps."""
-    steps = Steps(objective, config.steps * len(objective.subjects), on_step, "tune")
+    steps = Steps(objective, config.steps * len(objective.subjects), on_progress, "tune")
     at = laid(neurons.indices, objective.shapes).to(objective.theta.device)
     start = _recommended(objective, neurons, at)
     if config.precision == "binary":
