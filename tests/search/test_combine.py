@@ -275,7 +275,7 @@ def test_find_searches_several_subjects_together(
     photos: tuple[Path, Path], files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     result = passes("find", *QUICK, *both(photos), "--out", tmp_path)
-    joint = load(tmp_path / "sks-zas.cones.safetensors")
+    joint = load(tmp_path / "sks-robot-zas-mug.cones.safetensors")
     assert [(s.token, s.class_noun) for s in joint.subjects] == [("sks", "robot"), ("zas", "mug")]
     assert joint.density == pytest.approx(2 * FindConfig().density, abs=1e-3)
     assert "loss on the subjects" in result.stdout
