@@ -242,7 +242,10 @@ def neurons() -> tuple[bytes, ...]:
             {name: rng.standard_normal(len(each)) for name, each in index.items()},
             {name: rng.choice([-1, 0, 0.5], len(each)) for name, each in index.items()},
         )
-        subject, base = SubjectInfo("sks", "robot", "a photo of a sks robot"), BaseInfo("m", "ab")
+        subject, base = (
+            SubjectInfo("sks", "robot", "a photo of a sks robot"),
+            BaseInfo("m", "ab" * 16),
+        )
         for values in forms:
             made = ConceptNeurons(shapes, index, values, (subject,), 1.5, base, {"seed": "0"})
             files.append(neuronfile.to_bytes(made))
@@ -254,7 +257,7 @@ def artifact() -> bytes:
     made = trained_weights.TunedWeights(
         "lora",
         (SubjectInfo("sks", "robot"),),
-        BaseInfo("m", "ab"),
+        BaseInfo("m", "ab" * 16),
         {"sks": torch.ones(4)},
         {"unet.x.weight": torch.ones(2, 3)},
         {"y": (torch.ones(1, 3), torch.ones(2, 1))},

@@ -27,7 +27,7 @@ def neuron_file(path: Path, *indices: int, token: str = "sks", noun: str = "robo
         {layer: (3, 4)},
         {layer: np.array(indices, np.int64)},
         subjects=(SubjectInfo(token, noun),),
-        base=BaseInfo("tiny", "f"),
+        base=BaseInfo("tiny", "f" * 32),
     ).save(path)
     return path
 
@@ -172,9 +172,9 @@ def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path, monkeypatch: 
 
 def test_a_terminated_command_ends_as_an_interrupted_one(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom cones import __main__, cli\n"
+        "import os, signal, sys\nfrom cones import __main__\nfrom cones.cli import program\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "cli.main = lambda: os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n__main__.main()"
+        "program.main = lambda: os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n__main__.main()"
     )
     for name, line, status in (("SIGTERM", "terminated", 143), ("SIGINT", "interrupted", 130)):
         done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True)

@@ -39,7 +39,7 @@ def hostile_file(path: Path, evil: str, token: str) -> Path:
         {f"a{evil}": (8, 8), "b": (4, 4)},
         {f"a{evil}": np.arange(9), "b": np.array([1, 3])},
         subjects=(SubjectInfo(f"{token}{evil}", f"robot{evil}", evil),),
-        base=BaseInfo(evil, evil),
+        base=BaseInfo(evil, "ab" * 16),
         info={evil: evil, "algorithm": evil},
     ).save(path)
     return path

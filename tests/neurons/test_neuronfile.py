@@ -61,7 +61,7 @@ def neurons(draw: st.DrawFn) -> ConceptNeurons:
         values[draw(st.sampled_from([None, "half", "full"]))],
         (SubjectInfo(draw(st.text()), draw(st.text()), draw(st.text())),),
         draw(st.floats(0, 2)),
-        BaseInfo(draw(st.text()), draw(st.text())),
+        BaseInfo(draw(st.text()), draw(st.sampled_from(["", "0f" * 16]))),
         draw(st.dictionaries(st.text(), st.text(), max_size=2)),
     )
 
@@ -77,7 +77,7 @@ def test_it_is_exact(tmp_path_factory: pytest.TempPathFactory, a: ConceptNeurons
 
 
 def test_the_bytes() -> None:
-    """The format as the module's docstring gives it: these bytes never change."""
+    """The format as `docs/format.md` gives it: these bytes never change."""
     read = {
         "base_fingerprint": "0123456789abcdef0123456789abcdef",
         "base_model": "toybox",
@@ -165,6 +165,23 @@ def test_too_long_texts_are_not_written() -> None:
     long = replace(SMALL, info={"a": "x" * 2**22})
     with pytest.raises(InputError, match="at most 4194304 bytes of names and metadata in a neuron"):
         to_bytes(long)
+
+
+@pytest.mark.parametrize("fingerprint", ["0", "0" * 31, "0" * 33, "0F" * 16, "0" * 32 + "\n", "?"])
+def test_a_fingerprint_that_is_none_is_not_written(fingerprint: str) -> None:
+    with pytest.raises(
+        InputError, match="base_fingerprint: expected 32 hex digits or nothing, found"
+    ):
+        to_bytes(replace(SMALL, base=BaseInfo("toybox", fingerprint)))
+
+
+def test_a_layer_without_a_name_is_not_written() -> None:
+    with pytest.raises(InputError, match="expected a name for each layer, found an empty one"):
+        to_bytes(ConceptNeurons({"": (2, 2), "a": (2, 2)}, {}))
+
+
+def test_there_is_one_zero_for_the_strength() -> None:
+    assert to_bytes(replace(SMALL, strength=-0.0)) == to_bytes(replace(SMALL, strength=0.0))
 
 
 def test_too_much_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +292,8 @@ DAMAGED = "the file is damaged, copy or download it again$"
         (with_metadata(strength="1.0"), "expected the digest .*; " + DAMAGED),
         (signed(strength="3.0"), "expected 0 to 2, found 3.0; " + DAMAGED),
         (signed(strength="x"), "strength: expected the shortest form .*found x; " + DAMAGED),
+        (signed(strength="-0.0"), "strength: .*found -0.0; " + DAMAGED),
+        (signed(base_fingerprint="0F"), "base_fingerprint: .* found '0F'; .*" + DAMAGED),
         (signed(strength="1.50"), "strength: .*found 1.50; " + DAMAGED),
         (signed(strength="nan"), "strength: expected 0 to 2, found nan; " + DAMAGED),
         (signed(info="[" * 9999), "info: .*at most 32 levels, found 9999.*" + DAMAGED),
@@ -301,6 +320,10 @@ DAMAGED = "the file is damaged, copy or download it again$"
             "12 bytes or more, found 9; " + DAMAGED,
         ),
         (with_tensors(a__to_k=np.zeros(20, np.float16)), r"a.to_k: .*float16 \[20\]; " + DAMAGED),
+        (
+            lambda path: path.write_bytes(file_of({"": coded(1, 1, 0)})),
+            "expected a name for each layer, found an empty one; .*" + DAMAGED,
+        ),
         (with_tensors(a__to_k=coded(0, 4, 0)), "a.to_k: .*found 0 x 4; " + DAMAGED),
         (with_tensors(a__to_k=coded(2**31, 2, 1)), "a.to_k: .*2147483648 x 2; " + DAMAGED),
         (

@@ -18,7 +18,7 @@ def test_a_summary_says_what_is_in_the_neurons(tmp_path: Path) -> None:
         {"a.to_k": np.arange(8), "b.to_v": np.array([3])},
         subjects=(SubjectInfo("sks", "robot", "a sks robot"),),
         strength=1.5,
-        base=BaseInfo("tiny", "0123"),
+        base=BaseInfo("tiny", "0123" * 8),
         info={"algorithm": "paper"},
     )
     neurons.save(tmp_path / "file")
@@ -28,7 +28,7 @@ def test_a_summary_says_what_is_in_the_neurons(tmp_path: Path) -> None:
     assert about.pop("entropy_bound") == pytest.approx((16 + 16 * entropy_of_one_in_16) / 9)
     assert about == {
         "subjects": [{"token": "sks", "class_noun": "robot", "prompt": "a sks robot"}],
-        "base": {"name": "tiny", "fingerprint": "0123"},
+        "base": {"name": "tiny", "fingerprint": "0123" * 8},
         "algorithm": "paper",
         "neurons": 9,
         "weights": 32,

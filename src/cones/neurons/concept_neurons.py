@@ -113,6 +113,8 @@ class ConceptNeurons:
         shapes = {layer: checked_shape(layer, self.shapes[layer]) for layer in sorted(self.shapes)}
         if not shapes:
             raise InputError("expected at least one layer, found none; give the shape of each")
+        if "" in shapes:
+            raise InputError("expected a name for each layer, found an empty one; name it")
         for layer in {*self.indices, *(self.values or {})} - shapes.keys():
             raise InputError(f"{layer}: has neurons but no shape; give the shape of each layer")
         none = np.zeros(0, dtype=np.int64)
@@ -206,7 +208,7 @@ class ConceptNeurons:
 
 def check_strength(strength: object) -> float:
     """How strongly to shut, from nothing to a flip of the sign; InputError for other numbers."""
-    return check_number("strength", strength, least=0, most=MAX_STRENGTH)
+    return check_number("strength", strength, least=0, most=MAX_STRENGTH) + 0.0  # -0.0 is 0.0
 
 
 def sorted_subjects(given: Iterable[SubjectInfo]) -> tuple[SubjectInfo, ...]:

@@ -1,35 +1,8 @@
-r"""Neuron files, `*.cones.safetensors`: concept neurons in a few kilobytes.
+"""Neuron files, `*.cones.safetensors`: concept neurons in a few kilobytes.
 
-The bytes
----------
-A file is in the safetensors format, as `safetensors_bytes` of `cones.files.writing` writes it, so
-equal neurons have equal bytes.
-
-Tensors:
-
-- `<layer>`, U8: for every layer that could be chosen from, also if it has no neurons. Three
-  little-endian uint32 (out, in, count), then the `count` flat row-major indices into the weight
-  [out, in] in the code of `cones.neurons.codec`, with size = out * in.
-- `<layer>.values`, for every layer, if the neurons are tuned: their values in the order of the
-  indices. F16 or F32 [count], or U8, the form of `cones.neurons.quaternary`: in the whole file the
-  shortest that holds every value exactly, F16 before U8. A reader takes any of them.
-
-Metadata, all strings:
-
-- `format` = "cones", `format_version` = "1".
-- `base_model`, `base_fingerprint`: name and `fingerprint` (`cones.neurons.projections`) of the base
-  model, or "".
-- `subjects`: JSON, a list of {"class_noun", "prompt", "token"}, by token. `strength`: Python's
-  shortest form of a float64 in [0, 2]. `info`: JSON, an object of strings: algorithm,
-  configuration, seed, versions.
-- `digest`: the first 32 hex digits of the SHA-256 of this file as it would be with no metadata but
-  the keys above. A reader checks it.
-- For other programs only, not read: `neurons` (their number), `density`, `modelspec.*`.
-
-JSON has no spaces, keys sorted and everything but ASCII escaped. A reader lets further metadata
-pass. It refuses more than 2^31 weights in a layer, more than 2^27 neurons in a file, and so many
-that reading them takes more memory than 64 MiB and 48 times the size of the file: 8 bytes for each,
-and as much again for those of the layer that has the most. A writer refuses them too.
+`docs/format.md` specifies the bytes: equal neurons have equal bytes. A file holds at most 2^31
+weights in a layer and 2^27 neurons, and at most as many as fit in 64 MiB and 48 times the size of
+the file, at 8 bytes for each and as much again for those of the layer that has the most.
 """
 
 import hashlib
@@ -209,7 +182,7 @@ def _strength(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if repr(value) != text:
+    if repr(value + 0.0) != text:
         raise InputError(f"strength: expected the shortest form of a number, found {text}")
     return value
 

@@ -1,6 +1,7 @@
 """What neuron files and artifacts say of where they come from, as metadata of a container."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,21 @@ from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
 Origin = tuple[tuple[SubjectInfo, ...], BaseInfo, Mapping[str, str]]
 
 KEYS = ("base_model", "base_fingerprint", "subjects", "info")
+_FINGERPRINT = re.compile("([0-9a-f]{32})?")
 
 
 def to_metadata(origin: Origin) -> dict[str, str]:
-    """`KEYS`: the subjects, the base model and the further information as texts."""
+    """`KEYS`: the subjects, the base model and the further information as texts.
+
+    Raises:
+        InputError: The fingerprint of the base model is none.
+    """
     subjects, base, info = origin
+    if not _FINGERPRINT.fullmatch(base.fingerprint):
+        raise InputError(
+            f"base_fingerprint: expected 32 hex digits or nothing, found {base.fingerprint!r}; "
+            "take it from cones.neurons.projections.fingerprint"
+        )
     return {
         "base_model": base.name,
         "base_fingerprint": base.fingerprint,
