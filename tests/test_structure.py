@@ -161,10 +161,10 @@ def test_faults_are_found() -> None:
 
 @pytest.mark.parametrize("path", [*PACKAGE.glob("cli/*.py")], ids=lambda p: p.name)
 def test_commands_print_through_one_place(path: Path) -> None:
-    """`cli/common.py`, which makes printable what files and users say."""
+    """`cli/console.py`, which makes printable what files and users say."""
     calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if is_call(n)]
     printing = {"print", "typer.echo", "typer.secho", "click.echo", "Console"} & set(calls)
-    assert not printing or path.name == "common.py"
+    assert not printing or path.name == "console.py"
 
 
 def is_call(node: ast.AST) -> TypeGuard[ast.Call]:

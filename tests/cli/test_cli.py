@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import tiny_folder
 from typer.main import get_command
 
-from cones.cli.common import _pace
+from cones.cli.console import _pace
 from cones.cli.program import app
 from cones.evaluation import PROMPTS
 from cones.neurons.neuronfile import file_hash, load

@@ -3,16 +3,15 @@
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 from tiny import tiny_pipeline
 from typer.testing import CliRunner
 
-from cones.cli.demonstration import PHOTOS, SCENES, run
+from cones.cli.demo import PHOTOS, SCENES, demonstrate
+from cones.cli.opening import Opening
 from cones.cli.program import app
 from cones.errors import InputError
 from cones.models.loading import load_backbone
@@ -25,28 +24,21 @@ QUICK = FindConfig(steps=2, batch=2, prior_batch=2, prior_images=2)
 def test_the_demonstration_makes_its_files(tmp_path: Path) -> None:
     steps: Counter[str] = Counter()
     backbone = load_backbone(tiny_pipeline())
-    made = run(tmp_path, backbone, QUICK, lambda stage, *_: steps.update([stage]))
+    made = demonstrate(tmp_path, backbone, QUICK, lambda stage, *_: steps.update([stage]))
     assert len(list(made.photos.glob("*.png"))) == PHOTOS
     assert load(made.file) == made.neurons
     assert [(s.token, s.class_noun) for s in made.neurons.subjects] == [("sks", "robot")]
     sheet = Image.open(made.sheet)
     assert sheet.width > len(SCENES) * 128 and sheet.height > 3 * 128
     assert steps["draw the base model"] == steps["draw with neurons shut"] == len(SCENES)
-    again = run(tmp_path, backbone, QUICK)
+    again = demonstrate(tmp_path, backbone, QUICK)
     assert load(again.file) == made.neurons
 
 
 def test_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(*arguments: Any, **named: Any) -> Any:
-        backbone, subject, config = arguments
-        settings = {name: getattr(QUICK, name) for name in ("steps", "batch", "prior_images")}
-        return find(backbone, subject, replace(config, **settings), **named)
-
-    find = sys.modules["cones.search.find"].find  # type: ignore[attr-defined]
-    monkeypatch.setattr("cones.cli.demonstration.find", quick)
-    monkeypatch.setattr(
-        "cones.cli.demonstration.load_backbone", lambda: load_backbone(tiny_pipeline())
-    )
+    backbone = load_backbone(tiny_pipeline())
+    monkeypatch.setattr(Opening, "backbone", lambda _: backbone)
+    monkeypatch.setattr(sys.modules["cones.search.find"], "FindConfig", lambda: QUICK)
     told = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert f"look at: {tmp_path / 'contact_sheet.png'}\n" in told.stdout
@@ -60,4 +52,4 @@ def test_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").touch()
     with pytest.raises(InputError, match="is no folder that can be written"):
-        run(tmp_path / "demo", load_backbone(tiny_pipeline()), QUICK)
+        demonstrate(tmp_path / "demo", load_backbone(tiny_pipeline()), QUICK)

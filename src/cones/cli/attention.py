@@ -8,7 +8,7 @@ import typer
 
 from cones.checks import MAX_IMAGES
 from cones.cli import options, values
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     print_json,
     print_table,
@@ -65,7 +65,7 @@ def attention(
     """Map what each word of a prompt attends to, before and after shutting."""
     refuse_without_effect(context, {} if images else {"num_renders": "with --images"})
     with waiting(LOADING):
-        from cones.cli.figures import attention_figure, figure_bytes
+        from cones.cli.plots import attention_figure, figure_bytes
         from cones.evaluation.localisation import localise
         from cones.files.locks import claimed
         from cones.files.writing import write_result

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cones.cli import options
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     log,
-    output_path,
     print_json,
     print_table,
     progress,
@@ -20,7 +19,7 @@ from cones.cli.common import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
-from cones.cli.subjects import say_what_is_small, subjects_of
+from cones.cli.photographs import say_what_is_small, subjects_of
 from cones.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def combine(
     subjects, photos = subjects_of(sets, images) if images else ([], [])
     own = union_identity("combine", union, [file_hash(path) for path in files])
     union = replace(union, info={**union.info, KEY: json.dumps(own)})
-    path = output_path(out, [subject.phrase for subject in union.subjects])
+    path = options.output_path(out, [subject.phrase for subject in union.subjects])
     with claimed(path):
         check_result(path, own, files, overwrite)
         write_result(path, to_bytes(union))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cones.cli import options, values
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     log,
     print_json,

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cones.cli import options
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     log,
     print_json,
     print_table,
     progress,
     protocol_in_words,
-    read_photos,
     tell,
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
+from cones.cli.photographs import read_photos
 
 
 @opens_model

@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cones.cli import options, values
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     log,
-    output_path,
     print_json,
     print_layers,
     print_table,
-    read_photos,
     tell,
     waiting,
 )
-from cones.cli.many import find_many
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
-from cones.cli.reporting import LoggingDir, ReportTo
-from cones.cli.searching import Searching, checkpoint_of
-from cones.cli.subjects import (
+from cones.cli.photographs import (
+    read_photos,
     read_subjects,
     refuse_shared,
     require_one_of_each,
     say_what_is_small,
     sources,
 )
+from cones.cli.reporting import LoggingDir, ReportTo
+from cones.cli.search_run import SearchRun, checkpoint_of
+from cones.cli.search_tree import search_tree
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
@@ -170,9 +169,9 @@ def find(
         overwrite=overwrite,
     )
 
-    def opened() -> Searching:
+    def opened() -> SearchRun:
         backbone = replace(opening, device=device).backbone(mixed_precision, gradient_checkpointing)
-        return Searching(
+        return SearchRun(
             backbone, config, report_to, logging_dir, validation_prompt, together, overwrite
         )
 
@@ -180,7 +179,7 @@ def find(
         source = context.get_parameter_source("token")
         given = () if source is None or source.name == "DEFAULT" else token
         todo, folder = tasks(subjects_from, given), writable_folder(out or Path())
-        return find_many(opened(), todo, folder, keep, as_json, processes)
+        return search_tree(opened(), todo, folder, keep, as_json, processes)
     subjects, photos = read_subjects(sources(images), class_noun, token)
     class_images = {
         noun: read_photos(folder, "class").images
@@ -188,14 +187,14 @@ def find(
     }
     refuse_shared(subjects, class_images)
     begin = combine([load(each) for each in start]) if start else None
-    path = output_path(out, [subject.phrase for subject in subjects])
+    path = options.output_path(out, [subject.phrase for subject in subjects])
     writable_folder(path.parent)
     checkpoint = keep(path)
     if resume_from_checkpoint and checkpoint and not checkpoint.path.exists():
         log.info("%s: there is no checkpoint yet; the search begins anew", checkpoint.path)
-    searching = opened()
-    say_what_is_small(photos, searching.backbone)
-    neurons, seconds = searching.run(subjects, path, class_images, checkpoint, begin)
+    search = opened()
+    say_what_is_small(photos, search.backbone)
+    neurons, seconds = search.run(subjects, path, class_images, checkpoint, begin)
     _print(neurons, path, seconds, as_json)
     processes.leave()
 

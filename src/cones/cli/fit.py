@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cones.cli import options, values
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
-    output_path,
     print_json,
     print_table,
     progress,
@@ -19,7 +18,7 @@ from cones.cli.common import (
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
-from cones.cli.subjects import (
+from cones.cli.photographs import (
     read_subjects,
     require_one_of_each,
     say_what_is_small,
@@ -83,7 +82,9 @@ def fit(
 
     config = _config(method, METHODS[method].defaults, context.params)
     subjects, photos = read_subjects(sources(images), class_noun, token)
-    path = output_path(out, [subject.phrase for subject in subjects], f".{method}.safetensors")
+    path = options.output_path(
+        out, [subject.phrase for subject in subjects], f".{method}.safetensors"
+    )
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
     own = identity(method, model_identity(backbone), subjects, config)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cones.cli import options
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     print_json,
     progress,

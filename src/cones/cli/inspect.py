@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cones.cli import options
-from cones.cli.common import LOADING, print_json, print_layers, tell, waiting
+from cones.cli.console import LOADING, print_json, print_layers, tell, waiting
 from cones.subjects.pngtext import SIGNATURE
 
 About = dict[str, Any]

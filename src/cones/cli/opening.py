@@ -4,27 +4,82 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cones.cli import options
-from cones.cli.common import waiting
+import typer
+
+from cones.cli import options, values
+from cones.cli.console import waiting
 
 if TYPE_CHECKING:
     from cones.models.backbone import Backbone
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "--pretrained_model_name_or_path",
+        parser=values.place,
+        metavar="NAME",
+        help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option("--variant", help="of its files: fp16", show_default="the plain files, if any"),
+]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option(
+        "--dtype",
+        "--torch_dtype",
+        help="type of its weights",
+        show_default="float32 on a CPU, half of it on a GPU",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="draws the pictures, by its name in diffusers: EulerAncestralDiscreteScheduler",
+        show_default="DPM-Solver++ (2M); Euler in a flow",
+    ),
+]
+PredictionType = Annotated[
+    Literal["epsilon", "v_prediction"] | None,
+    typer.Option(
+        "--prediction_type",
+        help="what its denoiser predicts",
+        show_default="as its files say",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="where to compute: cpu, cuda, cuda:1, mps",
+        show_default="a GPU if any",
+    ),
+]
+Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
+AllowDownload = Annotated[
+    bool, typer.Option("--allow_download", help="let a hub name be downloaded")
+]
 
 
 @dataclass(frozen=True)
 class Opening:
     """What a command line says about its base model; see `cones.models.loading.load_backbone`."""
 
-    model: options.Model = "toybox"
-    variant: options.Variant = None
-    dtype: options.Dtype = None
-    scheduler: options.Scheduler = None
-    prediction_type: options.PredictionType = None
-    device: options.Device = None
-    revision: options.Revision = None
-    allow_download: options.AllowDownload = False
+    model: Model = "toybox"
+    variant: Variant = None
+    dtype: Dtype = None
+    scheduler: Scheduler = None
+    prediction_type: PredictionType = None
+    device: Device = None
+    revision: Revision = None
+    allow_download: AllowDownload = False
 
     def backbone(
         self, precision: options.Precision = "no", gradient_checkpointing: bool = False

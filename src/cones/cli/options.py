@@ -4,6 +4,8 @@ An option means the same in every command; only its default is the command's own
 diffusers has a name for it, that name serves too. `_` and `-` are the same in all names.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +58,19 @@ def out_file(default: str | bool, suffix: str = SUFFIX) -> Any:
         help="file that ends in .safetensors, or folder",
         show_default=default,
     )
+
+
+def output_path(out: Path | None, phrases: Sequence[str], suffix: str = SUFFIX) -> Path:
+    """The file to write; what does not end in .safetensors is a folder.
+
+    By default it is called after the subjects: "sks robot" and "ohwx mug" make
+    `sks-robot-ohwx-mug.cones.safetensors`.
+    """
+    words = re.findall(r"[^\W_]+", " ".join(phrases))
+    name = ("-".join(words)[:60].rstrip("-") or "subject") + suffix
+    if out is None:
+        return Path(name)
+    return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
 
 
 def out_folder(help: str) -> Any:
@@ -118,59 +133,9 @@ Tokens = Annotated[
     ),
 ]
 
-# -- the base model --------------------------------------------------------------------------------
+# -- searching and training ------------------------------------------------------------------------
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "--pretrained_model_name_or_path",
-        parser=values.place,
-        metavar="NAME",
-        help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
-    ),
-]
-Variant = Annotated[
-    str | None,
-    typer.Option("--variant", help="of its files: fp16", show_default="the plain files, if any"),
-]
-Dtype = Annotated[
-    Literal["float32", "float16", "bfloat16"] | None,
-    typer.Option(
-        "--dtype",
-        "--torch_dtype",
-        help="type of its weights",
-        show_default="float32 on a CPU, half of it on a GPU",
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        help="draws the pictures, by its name in diffusers: EulerAncestralDiscreteScheduler",
-        show_default="DPM-Solver++ (2M); Euler in a flow",
-    ),
-]
-PredictionType = Annotated[
-    Literal["epsilon", "v_prediction"] | None,
-    typer.Option(
-        "--prediction_type",
-        help="what its denoiser predicts",
-        show_default="as its files say",
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="where to compute: cpu, cuda, cuda:1, mps",
-        show_default="a GPU if any",
-    ),
-]
-Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
-AllowDownload = Annotated[
-    bool, typer.Option("--allow_download", help="let a hub name be downloaded")
-]
+
 MixedPrecision = Annotated[
     Precision, typer.Option("--mixed_precision", help="autocast of the search or the training")
 ]
@@ -178,8 +143,6 @@ GradientCheckpointing = Annotated[
     bool,
     typer.Option("--gradient_checkpointing", help="less memory, more time for each step"),
 ]
-
-# -- searching and training ------------------------------------------------------------------------
 
 
 def steps(default: str | bool = True) -> Any:

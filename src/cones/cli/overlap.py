@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cones.cli import options
-from cones.cli.common import LOADING, print_json, print_table, tell, waiting
+from cones.cli.console import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
     from cones.neurons.overlap import JointOverlap, OverlapCount, PairOverlap
@@ -31,7 +31,7 @@ def overlap(
     if len(files) < 2:
         raise typer.BadParameter("expected two neuron files or more, found one")
     with waiting(LOADING):
-        from cones.cli.figures import figure_bytes, overlap_figure
+        from cones.cli.plots import figure_bytes, overlap_figure
         from cones.files.locks import claimed
         from cones.files.writing import write_result
         from cones.methods.outputs import check_picture

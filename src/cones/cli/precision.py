@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cones.cli import options
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
     print_json,
     print_table,
@@ -15,7 +15,7 @@ from cones.cli.common import (
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
-from cones.cli.subjects import say_what_is_small, subjects_of
+from cones.cli.photographs import say_what_is_small, subjects_of
 from cones.cli.tune import Batch, Files, Folders, Rate, Steps
 
 if TYPE_CHECKING:

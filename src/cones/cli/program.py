@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 
 from cones.cli.attention import attention
 from cones.cli.combine import combine
-from cones.cli.common import log, messages, reason, say, tell
 from cones.cli.compare import Lists, compare
+from cones.cli.console import log, messages, reason, say, tell
 from cones.cli.demo import demo
 from cones.cli.evaluate import evaluate
 from cones.cli.find import find
@@ -32,8 +32,8 @@ from cones.cli.parsing import (
     unknown_command,
     usage_line,
 )
+from cones.cli.photographs import OfSubjects
 from cones.cli.precision import precision
-from cones.cli.subjects import OfSubjects
 from cones.cli.tokens import tokens
 from cones.cli.tune import tune
 from cones.cli.verbosity import with_verbosity

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cones.cli import options, values
-from cones.cli.common import print_json, tell
+from cones.cli.console import print_json, tell
 from cones.cli.opening import TOYBOX, Opening, opens_model
 
 

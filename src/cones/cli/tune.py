@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cones.cli import options
-from cones.cli.common import (
+from cones.cli.console import (
     LOADING,
-    output_path,
     print_json,
     print_table,
     progress,
@@ -19,7 +18,7 @@ from cones.cli.common import (
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
-from cones.cli.subjects import say_what_is_small, subjects_of
+from cones.cli.photographs import say_what_is_small, subjects_of
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
@@ -69,7 +68,7 @@ def tune(
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
-    path = output_path(
+    path = options.output_path(
         out, [subject.phrase for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
     )
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.cli.common import print_json, reason, say, tell
+from cones.cli.console import print_json, reason, say, tell
 from cones.cli.options import SUFFIX
-from cones.cli.searching import Searching
-from cones.cli.subjects import read_subjects, say_what_is_small
+from cones.cli.photographs import read_subjects, say_what_is_small
+from cones.cli.search_run import SearchRun
 from cones.errors import ConesError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 
-def find_many(
-    searching: Searching,
+def search_tree(
+    search: SearchRun,
     todo: "Sequence[Task]",
     out: Path,
     keep: "Callable[[Path], Checkpoint | None]",
@@ -37,7 +37,7 @@ def find_many(
     the subjects; the main one says at the end what the others did.
 
     Args:
-        searching: how.
+        search: how.
         todo: the subjects.
         out: folder of the neuron files.
         keep: where the search of a neuron file is kept.
@@ -49,13 +49,13 @@ def find_many(
     drawn: DrawnImages = {}
     mine: dict[str, Result] = {}
     paths = [out / f"{task.name}{SUFFIX}" for task in todo]
-    todo = deal(todo, paths, searching.backbone.rare_tokens(2 * len(todo)))
+    todo = deal(todo, paths, search.backbone.rare_tokens(2 * len(todo)))
     checkpoints = [keep(path) for path in paths]  # what is wrong with all is said before the first
     share = processes.share()
     for task, path, checkpoint in zip(todo[share], paths[share], checkpoints[share], strict=True):
         result: Result = {"name": task.name, "file": str(path)}
         try:
-            result |= _one(searching, task, path, drawn, checkpoint)
+            result |= _one(search, task, path, drawn, checkpoint)
         except (ConesError, OSError) as error:
             result |= {"state": "failed", "error": reason(error)}
         mine[task.name] = result
@@ -82,7 +82,7 @@ def _finish(results: Sequence[Result], as_json: bool) -> None:
 
 
 def _one(
-    searching: Searching,
+    search: SearchRun,
     task: "Task",
     path: Path,
     drawn: "DrawnImages",
@@ -95,12 +95,12 @@ def _one(
     from cones.subjects.subject import Subject
 
     noun = class_noun(task.folder)
-    wanted = searching.identity([Subject.from_folder(task.folder, noun, task.token)])
-    if not searching.overwrite and is_done(path, wanted):
+    wanted = search.identity([Subject.from_folder(task.folder, noun, task.token)])
+    if not search.overwrite and is_done(path, wanted):
         return {"state": "there"}
     subjects, photos = read_subjects([task.folder], [noun], [task.token])
-    say_what_is_small(photos, searching.backbone)
-    neurons, seconds = searching.run(subjects, path, checkpoint=checkpoint, drawn=drawn)
+    say_what_is_small(photos, search.backbone)
+    neurons, seconds = search.run(subjects, path, checkpoint=checkpoint, drawn=drawn)
     report = json.loads(neurons.info["report"])
     return {"state": "found", **summary(neurons), "report": report, "seconds": round(seconds, 1)}
 

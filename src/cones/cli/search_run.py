@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.cli.common import progress
+from cones.cli.console import progress
 from cones.cli.options import SUFFIX
 from cones.cli.reporting import Kind, reporting
 
@@ -32,7 +32,7 @@ CHECKPOINT = ".checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class Searching:
+class SearchRun:
     """What all searches of a command have in common.
 
     Attributes:

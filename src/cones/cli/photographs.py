@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cones.cli.common import log, read_photos
+from cones.cli.console import log
 from cones.cli.parsing import Command
 from cones.errors import InputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cones.models.backbone import Backbone
     from cones.neurons.concept_neurons import ConceptNeurons
-    from cones.subjects.listing import Source
+    from cones.subjects.listing import Role, Source
     from cones.subjects.photos import Photos
     from cones.subjects.subject import Subject
 
@@ -48,6 +48,16 @@ def sources(images: Sequence[Path]) -> "list[Source]":
         else:
             found.append([path])
     return [*found]
+
+
+def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
+    """Reads photographs, and says what was skipped and what else there is to know about them."""
+    from cones.subjects.photos import load_photos
+
+    photos = load_photos(source, role=role)
+    for note in photos.notes:
+        log.info(note)
+    return photos
 
 
 def read_subjects(

@@ -1,17 +1,15 @@
-"""What the commands share: their options, how a model is opened, and how they speak."""
+"""How the commands speak: results on stdout; notes, progress and errors on stderr."""
 
 import io
 import json
 import logging
 import os
-import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,14 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 from rich.text import Text
 
-from cones.cli.options import SUFFIX
 from cones.errors import BaseModelWarning
 from cones.progress import Figures, OnProgress
 from cones.text import printable
-
-if TYPE_CHECKING:
-    from cones.subjects.listing import Role, Source
-    from cones.subjects.photos import Photos
 
 log = logging.getLogger("cones")
 
@@ -34,29 +27,6 @@ MAX_LINE = 1000  # characters of a line of a result, which may hold a path or a 
 MAX_CELL = 100  # characters in a table
 WIDE = 10_000  # a table is as wide as it must be; a narrow terminal breaks its lines
 LOADING = "loading torch and diffusers"
-
-
-def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
-    """Reads photographs, and says what was skipped and what else there is to know about them."""
-    from cones.subjects.photos import load_photos
-
-    photos = load_photos(source, role=role)
-    for note in photos.notes:
-        log.info(note)
-    return photos
-
-
-def output_path(out: Path | None, phrases: Sequence[str], suffix: str = SUFFIX) -> Path:
-    """The file to write; what does not end in .safetensors is a folder.
-
-    By default it is called after the subjects: "sks robot" and "ohwx mug" make
-    `sks-robot-ohwx-mug.cones.safetensors`.
-    """
-    words = re.findall(r"[^\W_]+", " ".join(phrases))
-    name = ("-".join(words)[:60].rstrip("-") or "subject") + suffix
-    if out is None:
-        return Path(name)
-    return out if out.suffix == ".safetensors" and not out.is_dir() else out / name
 
 
 def reason(error: Exception) -> str:
