@@ -83,7 +83,8 @@ def test_the_table_says_what_to_do_next(photos: Path, tmp_path: Path) -> None:
 
 
 def test_several_subjects_and_settings(photos: Path, tmp_path: Path) -> None:
-    second = ("--images", photos, "--class_noun", "mug", "--token", "zas")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "mug.png")
+    second = ("--images", tmp_path / "mug.png", "--class_noun", "mug", "--token", "zas")
     settings = ("--rate", "0.01", "--seed", 3, "--rank", 2)
     passes(
         "fit", "--method", "lora", *QUICK, *of(photos), "--token", "sks", *second, *settings,

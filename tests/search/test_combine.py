@@ -331,7 +331,7 @@ def test_combine_measures_what_each_keeps(
     assert "held-out loss nothing shut own neurons all neurons kept" in words
     result = passes(*given, *options, "--json")
     about = json.loads(result.stdout)
-    assert about["file"] == str(tmp_path / "sks-zas.cones.safetensors")
+    assert about["file"] == str(tmp_path / "sks-robot-zas-mug.cones.safetensors")
     assert [each["phrase"] for each in about["kept"]] == ["sks robot", "zas mug"]
     assert len(about["pairs"]) == 1
     warned = [line for line in result.stderr.splitlines() if line.startswith("cones: warning: ")]
