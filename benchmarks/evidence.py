@@ -28,7 +28,8 @@ from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.projections import fingerprint, projections
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.subjects.subject import Subject
 from cones.toybox import weights
 

@@ -36,7 +36,7 @@ from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import SubjectInfo
 from cones.neurons.projections import fingerprint, projections
 from cones.sampling.generate import Artifact
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.search.prior import draw_class_images
 from cones.subjects.subject import Subject
 

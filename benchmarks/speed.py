@@ -16,7 +16,8 @@ from benchmarks.timing import seconds_of
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.sampling.generate import generate
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.subjects.subject import TEMPLATES, Subject
 
 SUBJECT = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"

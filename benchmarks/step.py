@@ -27,7 +27,7 @@ from cones.neurons.projections import projections
 from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
 from cones.search.algorithms import Steps
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.search.objective import PRIOR_BATCHES, ImplantingLoss
 
 WARM_UP = 1  # rounds that do not count

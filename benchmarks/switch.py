@@ -22,7 +22,7 @@ from cones.methods.controls import random_neurons
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.neuronfile import load, nbytes
 from cones.neurons.shutting import shut
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 
 DENSITY = FindConfig().density
 PICTURES = 2  # in a denoising step: one with the prompt, one without

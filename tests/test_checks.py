@@ -22,8 +22,7 @@ from cones.errors import InputError
 from cones.methods.lora import LoraConfig
 from cones.methods.training import RivalConfig
 from cones.neurons.concept_neurons import ConceptNeurons
-from cones.search.find import FindConfig
-from cones.search.tune import TuneConfig
+from cones.search.config import FindConfig, TuneConfig
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf, "1", None, True, [1], torch.tensor(1.0), 1j]
 

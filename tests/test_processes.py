@@ -24,7 +24,8 @@ from cones.errors import InputError
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.neuronfile import load, to_bytes
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.search.objective import ImplantingLoss
 from cones.subjects.subject import Subject
 

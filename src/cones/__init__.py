@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from cones.sampling.attention import AttentionMaps, attention_maps
     from cones.sampling.generate import generate
     from cones.sampling.pictures import Picture, contact_sheet, read_provenance, save_pictures
-    from cones.search.find import FindConfig, find
+    from cones.search.config import FindConfig, TuneConfig
+    from cones.search.find import find
     from cones.search.interference import Interference, combine, interference
-    from cones.search.tune import TuneConfig, tune
+    from cones.search.tune import tune
     from cones.subjects.subject import Subject
 
     __version__: str
@@ -97,9 +98,10 @@ _HOMES = {
     "sampling.attention": ("AttentionMaps", "attention_maps"),
     "sampling.generate": ("generate",),
     "sampling.pictures": ("Picture", "contact_sheet", "read_provenance", "save_pictures"),
-    "search.find": ("FindConfig", "find"),
+    "search.config": ("FindConfig", "TuneConfig"),
+    "search.find": ("find",),
     "search.interference": ("Interference", "combine", "interference"),
-    "search.tune": ("TuneConfig", "tune"),
+    "search.tune": ("tune",),
     "subjects.subject": ("Subject",),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}

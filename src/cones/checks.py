@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cones.errors import InputError
 from cones.text import printable
@@ -142,27 +142,6 @@ def check_density(density: object, subjects: int = 1) -> float:
             f"much each, found {found:g}; they would shut every weight"
         )
     return found
-
-
-def check_descent(config: Any, least_prior_batch: int = 1) -> None:
-    """Checks the numbers that a search, a tuning and a training have in common, in place.
-
-    Args:
-        config: the frozen dataclass that has them, in its `__post_init__`.
-        least_prior_batch: 0 where there need be no prior.
-
-    Raises:
-        InputError: one is out of bounds.
-    """
-    vars(config).update(  # the way round `frozen`
-        steps=check_count("steps", config.steps),
-        rate=check_number("rate", config.rate, above=0),
-        batch=check_count("batch", config.batch, 1, MAX_BATCH),
-        prior_batch=check_count("prior_batch", config.prior_batch, least_prior_batch, MAX_BATCH),
-        prior_weight=check_number("prior_weight", config.prior_weight, least=0),
-        prior_images=check_count("prior_images", config.prior_images, 1, MAX_IMAGES),
-        seed=check_count("seed", config.seed, 0, MAX_SEED),
-    )
 
 
 def _bounds(

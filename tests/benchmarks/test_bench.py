@@ -13,7 +13,7 @@ from benchmarks import rival_steps, step, switch
 from benchmarks.stable_diffusion import FULL, TINY, Workload, random_unet
 from cones.neurons.projections import projections
 from cones.search import objective
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 
 KEYS = {
     "find_over_forward",

@@ -11,7 +11,7 @@ from benchmarks import evidence, report, speed
 from benchmarks.command import arguments
 from cones.methods.controls import random_neurons
 from cones.models.loading import load_backbone
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 

@@ -12,7 +12,7 @@ from benchmarks.rival_search import GRID, Setting, best, merit, race, report, ru
 from cones.errors import ConesError
 from cones.methods import METHODS, lora, textual_inversion
 from cones.methods.training import RivalConfig
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 
@@ -40,7 +40,7 @@ def run(
             raise ConesError("training: the loss became infinite")
         return textual_inversion.fit(backbone, subject, config, stops=stops)
 
-    quick = RivalConfig(1, 0.1, batch=1, prior_batch=0, prior_images=2)
+    quick = RivalConfig(steps=1, rate=0.1, batch=1, prior_batch=0, prior_images=2)
     monkeypatch.setattr(textual_inversion, "defaults", quick)
     monkeypatch.setattr(lora, "defaults", quick)
     monkeypatch.setattr(lora, "fit", fit)
@@ -79,8 +79,8 @@ def cell(text: float | None, image: float | None = 0.5) -> dict[str, Any]:
 
 
 def test_the_best_setting_has_the_greatest_sum_on_all_subjects() -> None:
-    low, high, wild = (Setting("lora", RivalConfig(1, rate)) for rate in (0.1, 0.2, 0.3))
-    other = Setting("dreambooth", RivalConfig(1, 0.1))
+    low, high, wild = (Setting("lora", RivalConfig(steps=1, rate=rate)) for rate in (0.1, 0.2, 0.3))
+    other = Setting("dreambooth", RivalConfig(steps=1, rate=0.1))
     cells = {
         low: [cell(0.2), cell(0.2)],
         high: [cell(0.1), cell(0.4)],
@@ -98,7 +98,9 @@ def test_the_race_is_against_the_setting_with_the_best_mean_image_alignment() ->
     def timed(image: float | None, seconds: float) -> dict[str, Any]:
         return cell(0.5, image) | {"seconds": seconds}
 
-    rivals = [Setting("custom_diffusion", RivalConfig(steps, 0.1)) for steps in (1, 2, 3)]
+    rivals = [
+        Setting("custom_diffusion", RivalConfig(steps=steps, rate=0.1)) for steps in (1, 2, 3)
+    ]
     soon, late = (Setting("cones", FindConfig(steps=steps)) for steps in (25, 50))
     cells = {
         rivals[0]: [timed(0.9, 40.0), timed(0.5, 40.0)],
@@ -114,7 +116,11 @@ def test_the_race_is_against_the_setting_with_the_best_mean_image_alignment() ->
 
 
 def test_settings_that_differ_in_their_steps_share_a_fit_but_not_a_search() -> None:
-    rivals = [Setting("lora", RivalConfig(steps, rate)) for rate in (0.1, 0.2) for steps in (9, 3)]
+    rivals = [
+        Setting("lora", RivalConfig(steps=steps, rate=rate))
+        for rate in (0.1, 0.2)
+        for steps in (9, 3)
+    ]
     ours = [Setting("cones", FindConfig(steps=steps)) for steps in (50, 25)]
     found = runs([*rivals, *ours])
     assert [[each.config.steps for each in run] for run in found] == [[3, 9], [3, 9], [25], [50]]

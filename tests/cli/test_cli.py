@@ -20,7 +20,7 @@ from cones.cli.program import app
 from cones.evaluation import PROMPTS
 from cones.neurons.neuronfile import file_hash, load
 from cones.sampling.pictures import read_provenance
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cones.cli.program import app
 from cones.errors import InputError
 from cones.models.loading import load_backbone
 from cones.neurons.neuronfile import load
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 
 QUICK = FindConfig(steps=2, batch=2, prior_batch=2, prior_images=2)
 

@@ -23,7 +23,7 @@ from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.neuronfile import load, nbytes
 from cones.neurons.projections import projections, shapes
-from cones.search.tune import PRECISIONS, TuneConfig
+from cones.search.config import PRECISIONS, TuneConfig
 from cones.subjects.photos import load_photos
 from cones.subjects.subject import Subject
 

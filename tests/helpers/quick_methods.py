@@ -12,8 +12,7 @@ import pytest
 from cones.comparison import entries
 from cones.evaluation import Evaluator
 from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
-from cones.search.find import FindConfig
-from cones.search.tune import TuneConfig
+from cones.search.config import FindConfig, TuneConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 

@@ -26,7 +26,8 @@ from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
 from cones.sampling.attention import attention_maps, photo_maps
 from cones.sampling.generate import generate
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.subjects.subject import Subject
 
 FAMILIES = list(PIPELINES)

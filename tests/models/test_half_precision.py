@@ -13,7 +13,8 @@ from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.shutting import shut
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.search.objective import ImplantingLoss
 from cones.subjects.subject import Subject
 

@@ -21,7 +21,8 @@ from cones.neurons.projections import fingerprint, projections, shapes
 from cones.neurons.shutting import shut
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture, contact_sheet, read_provenance, save_pictures
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.subjects.subject import Subject
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")

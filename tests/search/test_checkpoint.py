@@ -20,7 +20,8 @@ from cones.neurons.neuronfile import to_bytes
 from cones.search import algorithms as search
 from cones.search.algorithms import Steps
 from cones.search.checkpoint import FORMAT, Checkpoint, KeptSearch
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.subjects.subject import Subject
 
 Search = Callable[[Quadratic, Steps], torch.Tensor]

@@ -22,7 +22,8 @@ from cones.neurons.projections import projections, shapes
 from cones.neurons.shutting import shut
 from cones.neurons.union import strength_warning
 from cones.sampling.generate import generate
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.search.interference import Interference, Kept, combine, interference
 from cones.search.objective import ImplantingLoss
 from cones.subjects.subject import Subject

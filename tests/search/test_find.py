@@ -20,8 +20,9 @@ from cones.neurons.neuronfile import to_bytes
 from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
 from cones.search import loss
-from cones.search.calibration import DENSITIES, STRENGTHS, least_needed, line_search
-from cones.search.find import FindConfig, find
+from cones.search.calibration import STRENGTHS, least_needed, line_search
+from cones.search.config import DENSITIES, FindConfig
+from cones.search.find import find
 from cones.search.objective import GRAM_BATCHES, HELD_OUT, PRIOR_BATCHES, ImplantingLoss
 from cones.search.prior import prior_examples
 from cones.subjects.subject import TEMPLATES, Subject

@@ -13,7 +13,7 @@ from cones.distributed import Processes
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.search.identity import differences, foreign, identity, model_identity, read_identity
 from cones.subjects.subject import Subject
 

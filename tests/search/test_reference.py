@@ -10,7 +10,7 @@ from tiny import tiny_pipeline
 
 from cones.models.loading import load_backbone
 from cones.search.algorithms import Steps
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.search.objective import ImplantingLoss, Sample
 from cones.subjects.subject import Examples
 

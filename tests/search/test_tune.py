@@ -19,8 +19,9 @@ from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.neuronfile import load, to_bytes
 from cones.neurons.projections import projections, shapes
 from cones.neurons.shutting import shut
+from cones.search.config import PRECISIONS, Precision, TuneConfig
 from cones.search.objective import ImplantingLoss
-from cones.search.tune import PRECISIONS, Precision, TuneConfig, joint_loss, tune, tune_on
+from cones.search.tune import joint_loss, tune, tune_on
 from cones.subjects.subject import Subject
 
 QUICK = TuneConfig(steps=6, batch=2, prior_batch=2, prior_images=2)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from cones.cli.program import app
 from cones.neurons.neuronfile import load
 from cones.sampling.pictures import read_provenance
-from cones.search.find import FindConfig
+from cones.search.config import FindConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cones.models.backbone import Backbone
     from cones.neurons.concept_neurons import ConceptNeurons
-    from cones.search.find import FindConfig
+    from cones.search.config import FindConfig
     from cones.subjects.subject import Subject
 
 CLASS, TOKEN, SUBJECT_SEED, PHOTOS = "robot", "sks", 7, 5
@@ -33,7 +33,7 @@ def demo(
     """Find a sample subject in the embedded world, and draw it in six scenes."""
     with waiting(LOADING):
         from cones.neurons.neuronfile import nbytes
-        from cones.search.find import FindConfig
+        from cones.search.config import FindConfig
 
     backbone = TOYBOX.backbone()
     started = time.monotonic()

@@ -35,7 +35,7 @@ from cones.cli.search_tree import search_tree
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
-    from cones.search.find import FindConfig
+    from cones.search.config import FindConfig
 
 
 @opens_model
@@ -154,7 +154,7 @@ def find(
         from cones.distributed import ALONE, joined
         from cones.files.writing import writable_folder
         from cones.neurons.neuronfile import load
-        from cones.search.find import FindConfig
+        from cones.search.config import FindConfig
         from cones.search.interference import combine
         from cones.search.sweep import tasks
 

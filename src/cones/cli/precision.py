@@ -49,8 +49,8 @@ def precision(
         from cones.files.writing import write_result
         from cones.methods.outputs import check_picture
         from cones.neurons.neuronfile import load
+        from cones.search.config import TuneConfig
         from cones.search.interference import combine
-        from cones.search.tune import TuneConfig
 
     config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
     measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)

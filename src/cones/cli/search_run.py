@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
     from cones.sampling.pictures import Picture
     from cones.search.checkpoint import Checkpoint
-    from cones.search.find import FindConfig
+    from cones.search.config import FindConfig
     from cones.search.objective import ClassImages
     from cones.search.prior import DrawnImages
     from cones.subjects.subject import Subject

@@ -59,9 +59,9 @@ def tune(
         from cones.files.writing import write_result
         from cones.methods.outputs import check_result
         from cones.neurons.neuronfile import load, to_bytes
+        from cones.search.config import TuneConfig
         from cones.search.identity import KEY, identity, model_identity
         from cones.search.interference import combine
-        from cones.search.tune import TuneConfig
         from cones.search.tune import tune as tune_neurons
 
     config = TuneConfig(precision=precision, steps=steps, rate=rate, batch=batch, seed=seed)

@@ -26,10 +26,11 @@ from cones.methods.training import RivalConfig
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.sampling.generate import Artifact
+from cones.search.config import TuneConfig
 from cones.search.identity import identity
 from cones.search.interference import combine
 from cones.search.prior import draw_class_images
-from cones.search.tune import TuneConfig, tune
+from cones.search.tune import tune
 
 REVISION = 1  # raise it when a fit gives something else, so that old files are not taken
 TUNING = TuneConfig()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone
 from cones.progress import OnProgress
-from cones.search.find import FindConfig, find
+from cones.search.config import FindConfig
+from cones.search.find import find
 from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
 

@@ -17,7 +17,7 @@ from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DreamBoothConfig(RivalConfig):
     """How to train.
 

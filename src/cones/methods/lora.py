@@ -27,7 +27,7 @@ DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"  # peft's names of
 MAX_RANK = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoraConfig(RivalConfig):
     """How to train.
 

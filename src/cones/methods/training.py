@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cones.checks import check_descent
 from cones.errors import ConesError
 from cones.methods.trainable import Leaves, check_trainable, text_states
 from cones.methods.trained_weights import Factors, TunedWeights
@@ -25,6 +25,7 @@ from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
 from cones.neurons.shutting import base_fingerprint
 from cones.progress import Figures, OnProgress
 from cones.search import loss
+from cones.search.config import LossConfig
 from cones.search.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
 from cones.search.prior import all_class_images
 from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
@@ -37,31 +38,20 @@ Stops = Mapping[int, Callable[[TunedWeights], object]]
 FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
 
 
-@dataclass(frozen=True)
-class RivalConfig:
+@dataclass(frozen=True, kw_only=True)
+class RivalConfig(LossConfig):
     """How to train; each method's file has its own defaults.
 
-    Attributes:
-        steps: of the optimiser.
-        rate: of AdamW, reached after `WARM_UP` steps.
-        batch: samples of each subject in a step.
-        prior_batch: samples of each subject's class in a step; 0 for no prior.
-        prior_weight: lambda.
-        prior_images: images that the model draws of each class.
-        seed: of everything random, from 0 to 2^40.
+    Each step is on a batch of every subject and of every class, `prior_batch=0` for no prior. The
+    rate is AdamW's, reached after `WARM_UP` steps.
     """
 
-    steps: int
-    rate: float
+    MIN_PRIOR_BATCH: ClassVar[int] = 0
+
     batch: int = 4
     prior_batch: int = 4
     prior_weight: float = 1.0
     prior_images: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be trained with."""
-        check_descent(self, least_prior_batch=0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from cones.search.objective import ImplantingLoss
 
 log = logging.getLogger("cones")
 
-DENSITIES = (0.005, 0.01, 0.02, 0.03, 0.05)  # tried for each subject where none is asked for
 ENOUGH = 0.95  # of the greatest gain
 STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 # On development subjects half as much again as the loop's strength drew the subject far better and

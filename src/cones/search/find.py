@@ -4,27 +4,27 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cones.checks import check_choice, check_density, check_descent, check_number
+from cones.checks import check_density
 from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons.blocks import Block
-from cones.neurons.concept_neurons import MAX_STRENGTH, BaseInfo, ConceptNeurons, SubjectInfo
-from cones.neurons.projections import Layers, projections, shapes
+from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons.projections import projections, shapes
 from cones.neurons.shutting import base_fingerprint, matching_weights
 from cones.neurons.union import Neurons, union
 from cones.progress import OnProgress
 from cones.search import algorithms as search
 from cones.search.algorithms import Steps
-from cones.search.calibration import DENSITIES, Choice, least_needed, line_search
+from cones.search.calibration import Choice, least_needed, line_search
 from cones.search.checkpoint import Checkpoint, KeptSearch
+from cones.search.config import DENSITIES, FindConfig
 from cones.search.identity import identity, model_identity
 from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search.prior import DrawnImages
@@ -33,68 +33,6 @@ from cones.search.selection import by_layer, laid, neuron_count, top
 from cones.subjects.subject import Subject, many_subjects_warning
 
 log = logging.getLogger("cones")
-
-Algorithm = Literal["mask-in-loop", "reconstruct", "one-pass", "paper"]
-NAIVE: tuple[Algorithm, ...] = ("one-pass", "paper")
-
-
-@dataclass(frozen=True)
-class FindConfig:
-    """How to search.
-
-    Attributes:
-        algorithm: "mask-in-loop" (the default), "reconstruct", "one-pass" or "paper".
-        density: share of the weights to shut for each subject, in (0, 1); the most in
-            "reconstruct", which stops where more would not help. "auto": as few of `DENSITIES` as
-            do nearly what the best of them does, by the loss on held-out noise.
-        steps: optimiser steps, or batches of statistics, for each subject.
-        batch: samples of the subject in a step.
-        prior_batch: samples of the prior in a step.
-        prior_weight: the paper's lambda.
-        distill: whether the prior's target is the base model's own prediction, not the noise; None
-            for the first two only, since where nothing is changed that prior has no gradient.
-        prior_images: images that the model draws of the class, and again of other things.
-        rate: Adam's, of the latents in "mask-in-loop", of the weights in "reconstruct", there in
-            units of their root mean square.
-        rho: step size of "paper".
-        strength_in_loop: of the shutting in the first two: 1 sets to zero, 2 flips the sign.
-        layers: "all" for the key and value projections of all attention layers; "text" for those
-            of the text alone, through which a subject is drawn less well.
-        seed: of everything random, from 0 to 2^40.
-    """
-
-    algorithm: Algorithm = "mask-in-loop"
-    density: float | Literal["auto"] = 0.025
-    steps: int = 100
-    batch: int = 8
-    prior_batch: int = 8
-    prior_weight: float = 3.0
-    distill: bool | None = None
-    prior_images: int = 16
-    rate: float = 0.03
-    rho: float = 2e-5
-    strength_in_loop: float = 1.0
-    layers: Layers = "all"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be searched with."""
-        check_choice("algorithm", self.algorithm, get_args(Algorithm))
-        check_choice("layers", self.layers, get_args(Layers))
-        check_descent(self)
-        vars(self).update(  # the way round `frozen`
-            density=self.density if self.density == "auto" else check_density(self.density),
-            distill=self.algorithm not in NAIVE if self.distill is None else self.distill,
-            rho=check_number("rho", self.rho, above=0),
-            strength_in_loop=check_number(
-                "strength_in_loop", self.strength_in_loop, above=0, most=MAX_STRENGTH
-            ),
-        )
-
-    @property
-    def most(self) -> float:
-        """The density that the search goes to."""
-        return DENSITIES[-1] if self.density == "auto" else self.density
 
 
 def find(
@@ -139,7 +77,7 @@ def find(
     check_backbone(backbone)
     subjects = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_subjects(backbone, subjects)
-    check_density(config.most, max(1, len(subjects)))
+    check_density(config.max_density, max(1, len(subjects)))
     if start is not None:
         start = _start(backbone, union(start), config)
     if remark := many_subjects_warning(len(subjects)):
@@ -157,7 +95,7 @@ def find(
         objective = ImplantingLoss.of(
             backbone, subjects, config, class_images, on_progress, processes, drawn
         )
-        count = _count(objective, config.most)
+        count = _count(objective, config.max_density)
         choice = _search(objective, count, config, on_progress, start, kept)
     if config.density == "auto":
         counts = [_count(objective, density) for density in DENSITIES]

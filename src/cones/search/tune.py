@@ -8,13 +8,11 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cones.checks import check_choice, check_descent
 from cones.errors import ConesError, InputError
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons import quaternary
@@ -27,45 +25,10 @@ from cones.neurons.union import Neurons, union
 from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
 from cones.search.algorithms import Steps
+from cones.search.config import Precision, TuneConfig
 from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search.selection import by_layer, laid, top
 from cones.subjects.subject import Subject
-
-Precision = Literal["binary", "quaternary", "float16", "float32"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How to tune.
-
-    Attributes:
-        precision: of the values that are stored; "binary" stores none.
-        steps: of the optimiser, each on the sum of the losses of all subjects.
-        rate: Adam's at first, in root mean squares of each neuron's matrix; it falls along a
-            cosine. "binary" does not depend on it.
-        batch: samples of each subject in a step.
-        prior_batch: samples of each subject's prior in a step.
-        prior_weight: the paper's lambda.
-        distill: whether the prior's target is the base model's own prediction, not the noise.
-        prior_images: images that the model draws of each class, and again of other things.
-        seed: of everything random, from 0 to 2^40.
-    """
-
-    precision: Precision = "quaternary"
-    steps: int = 50
-    rate: float = 0.1
-    batch: int = 8
-    prior_batch: int = 8
-    prior_weight: float = 3.0
-    distill: bool = True
-    prior_images: int = 16
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be tuned with."""
-        check_choice("precision", self.precision, PRECISIONS)
-        check_descent(self)
 
 
 @dataclass(frozen=True)
