@@ -7,7 +7,7 @@ RESOLUTION ?= 256
 BATCH ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format evidence table bench fuzz clean
+.PHONY: help demo test test-slow lint format evidence table bench fuzz interop clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,6 +39,12 @@ table: $(STAMP) ## compare all methods on the test subjects and write docs/table
 bench: $(STAMP) ## time the search and switching; at 512 pixels: RESOLUTION=512 BATCH=1
 	$(BIN)/python -m benchmarks.step --resolution $(RESOLUTION) --batch $(BATCH)
 	$(BIN)/python -m benchmarks.switch --resolution $(RESOLUTION)
+
+interop: $(STAMP) ## open exports in copies of ComfyUI, Forge, A1111: COMFYUI_DIR=... FORGE_DIR=...
+	@test -z "$(COMFYUI_DIR)" || \
+		grep -hE "^(comfy-aimdo|comfy-kitchen|einops|scipy|torchsde)" "$(COMFYUI_DIR)/requirements.txt" \
+		| xargs $(BIN)/python -m pip install -q -c constraints.txt
+	$(BIN)/python -m pytest -m interop -rs
 
 fuzz: $(STAMP) ## read half a million damaged and forged files; half an hour of one processor
 	$(BIN)/python -m benchmarks.fuzz --inputs 500000

@@ -31,6 +31,7 @@ ORDER = [
     "methods",
     "evaluation",
     "comparison",
+    "export",
     "cli",
 ]
 # The embedded world stands beside the line: it needs only these, and few find it by name.

@@ -19,9 +19,11 @@ from cones.cli.compare import Lists, compare
 from cones.cli.console import log, messages, reason, say, tell
 from cones.cli.demo import demo
 from cones.cli.evaluate import evaluate
+from cones.cli.export import export
 from cones.cli.find import find
 from cones.cli.fit import fit
 from cones.cli.generate import generate
+from cones.cli.import_ import import_
 from cones.cli.inspect import inspect
 from cones.cli.overlap import overlap
 from cones.cli.parsing import (
@@ -121,8 +123,11 @@ for command in (
     evaluate,
     demo,
     compare,
+    export,
+    import_,
 ):
-    app.command(cls=WITH_LISTS.get(command, Command))(with_verbosity(command))
+    name = command.__name__.rstrip("_")  # `import` is a word of Python's
+    app.command(name, cls=WITH_LISTS.get(command, Command))(with_verbosity(command))
 
 
 def _print_version(wanted: bool) -> None:

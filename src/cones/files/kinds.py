@@ -41,6 +41,7 @@ _FORMATS = {
     "cones": "a neuron file",
     "cones-artifact": "a file of `cones fit`",
     "cones-checkpoint": "a checkpoint of an unfinished search",
+    "cones-export": "a file of `cones export` (`cones import` reads it)",
 }
 
 

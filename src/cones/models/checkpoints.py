@@ -49,6 +49,7 @@ OURS = {
     "cones": "a neuron file; name it with --neurons, and its base model with --model",
     "cones-artifact": "the artifact of another method; name it with --neurons",
     "cones-checkpoint": "the checkpoint of a search; name it with --resume_from_checkpoint",
+    "cones-export": "a file of `cones export`, for other programs; name its base model",
 }
 PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}
 ARCHITECTURES = {"stable-diffusion-v2-512": "epsilon", "stable-diffusion-v2-768-v": "v_prediction"}
