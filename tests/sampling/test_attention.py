@@ -318,7 +318,7 @@ def test_what_has_no_figure_is_refused() -> None:
                 figure(scores, np.full((2, 2), inside))
         with pytest.raises(InputError, match=r"mask: expected the shape \[2, 2\] of the map"):
             figure(scores, np.ones(3, dtype=bool))
-        with pytest.raises(InputError, match="map: expected numbers, found NaN"):
+        with pytest.raises(InputError, match="map: expected finite numbers, found NaN"):
             figure([0.0, np.nan], np.array([True, False]))
 
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_localised_is_refused(
         localise(backbone, some_neurons(backbone, MUG), PHOTOS)
     with pytest.raises(InputError, match="those of one subject to localise, found sks, zas"):
         localise(backbone, some_neurons(backbone, ROBOT, MUG), PHOTOS)
-    with pytest.raises(InputError, match="num: expected at least 1, found 0"):
+    with pytest.raises(InputError, match="num: expected 1 to 10000, found 0"):
         localise(backbone, robot, PHOTOS, num=0)
 
 

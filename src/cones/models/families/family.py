@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from cones.errors import InputError
@@ -133,9 +133,9 @@ class Family(ABC):
         vae = self.pipeline.vae
         dtype = vae.dtype
         try:
-            yield vae.to(torch.float32)
+            yield nn.Module.to(vae, torch.float32)  # diffusers' own warns of every such call
         finally:
-            vae.to(dtype)
+            nn.Module.to(vae, dtype)
 
     def latent_scale(self) -> tuple[Tensor | float, Tensor | float]:
         """What is taken off the autoencoder's latents, and what they are then multiplied with."""
