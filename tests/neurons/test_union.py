@@ -146,5 +146,5 @@ def test_a_subject_found_twice_is_refused_and_one_file_given_twice_is_one() -> N
         with pytest.raises(InputError, match=r"token 'sks': stands for two subjects"):
             combine(pair)
     assert all_subjects([make({}, subjects=(MUG,)), make({1: None}, subjects=(CAR, ROBOT))]) == (
-        ROBOT, CAR, MUG
+        MUG, ROBOT, CAR
     )  # fmt: skip

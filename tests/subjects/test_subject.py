@@ -1,6 +1,7 @@
 """Batches of a subject are seeded, stratified, and give every photograph its share."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tiny import tiny_pipeline
 from cones.errors import InputError
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
+from cones.neurons.concept_neurons import SubjectInfo
+from cones.neurons.phrases import mentions
 from cones.subjects.subject import (
     TEMPLATES,
     Batch,
@@ -20,7 +23,6 @@ from cones.subjects.subject import (
     Subject,
     joined,
     joined_examples,
-    mentions,
     shared_photographs,
 )
 
@@ -77,6 +79,9 @@ def test_prompts_name_it_in_every_wording() -> None:
     assert prompts[0] == "a photo of a sks robot"
     assert len(set(prompts)) == len(TEMPLATES)
     assert all(mentions(prompt, "sks robot") for prompt in prompts)
+    vowel = replace(subject(), token="ohwx")
+    assert vowel.prompts()[:2] == ["a photo of an ohwx robot", "an ohwx robot"]
+    assert vowel.info == SubjectInfo("ohwx", "robot", "a photo of an ohwx robot")
 
 
 @pytest.mark.parametrize(
@@ -118,22 +123,6 @@ def test_tokens_that_are_none_are_refused(token: str) -> None:
 def test_a_subject_without_photographs_is_refused() -> None:
     with pytest.raises(InputError, match=r"^a subject needs at least one photograph, found none$"):
         Subject((), "robot")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "phrase", "named"),
-    [
-        ("a sks robot", "sks", True),
-        ("A SKS Robot.", "sks robot", True),
-        ("a sksy robot", "sks", False),
-        ("a sks\u0301 robot", "robot", True),
-        ("a robot", "sks robot", False),
-        ("a c++ mug", "c++", True),
-        ("", "sks", False),
-    ],
-)
-def test_names(prompt: str, phrase: str, named: bool) -> None:
-    assert mentions(prompt, phrase) is named
 
 
 # -- batches ---------------------------------------------------------------------------------------

@@ -121,12 +121,12 @@ def attention(
 
 def _filled(prompt: str, sets: "Sequence[ConceptNeurons]") -> str:
     """The prompt with the subjects' words for `{}`."""
-    from cones.neurons.concept_neurons import join_phrases
+    from cones.neurons.phrases import fill, join_phrases
 
     named = [each.phrase for neurons in sets for each in neurons.subjects]
     if "{}" in prompt and not named:
         raise typer.BadParameter("{} in --prompt stands for a subject: the neurons name none")
-    return prompt.replace("{}", join_phrases(named))
+    return fill(prompt, join_phrases(named))
 
 
 def _print(measured: "Sequence[Localisation]") -> None:

@@ -104,11 +104,11 @@ def _only(artifacts: "Sequence[Artifact]") -> "Artifact | None":
 
 
 def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str]:
-    """The prompts with the subjects' words for `{}`: "a ohwx mug and a sks robot" for "a {}".
+    """The prompts with the subjects' words for `{}`: "an ohwx mug and a sks robot" for "a {}".
 
-    Their order is that of the tokens, whatever the order of the files.
+    Their order is that of the files.
     """
-    from cones.neurons.concept_neurons import join_phrases
+    from cones.neurons.phrases import fill, join_phrases
     from cones.neurons.union import all_subjects
 
     words = join_phrases(subject.phrase for subject in all_subjects(artifacts))
@@ -117,7 +117,7 @@ def _filled(prompts: Sequence[str], artifacts: "Sequence[Artifact]") -> list[str
         raise typer.BadParameter("give a --prompt, or --neurons whose subject is to be drawn")
     if not words and any("{}" in prompt for prompt in prompts):
         raise typer.BadParameter("{} in a prompt stands for a subject: name its --neurons")
-    return [prompt.replace("{}", words) for prompt in prompts]
+    return [fill(prompt, words) for prompt in prompts]
 
 
 def _save_sheet(pictures: "Sequence[Picture]", prompts: Sequence[str], out: Path) -> Path:

@@ -102,7 +102,7 @@ def subjects_of(
     found = [each for neurons in sets for each in neurons.subjects]
     images = sources(folders)
     if len(images) != len(found):
-        phrases = ", ".join(f"{each.token} {each.class_noun}" for each in found)
+        phrases = ", ".join(each.phrase for each in found)
         raise typer.BadParameter(
             f"expected an --images for each of {phrases or 'no subject'}, in this order, found "
             f"{len(images)}"

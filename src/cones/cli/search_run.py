@@ -132,16 +132,18 @@ class SearchRun:
             seconds = time.monotonic() - started
             report.neurons(neurons)
             if report_to != "none":
-                report.pictures(self._validated(neurons))
+                report.pictures(self._validated(subjects, neurons))
         return neurons, seconds
 
-    def _validated(self, neurons: "ConceptNeurons") -> "list[Picture]":
+    def _validated(
+        self, subjects: "Sequence[Subject]", neurons: "ConceptNeurons"
+    ) -> "list[Picture]":
         """Some pictures of the prompt with the neurons shut."""
-        from cones.neurons.concept_neurons import join_phrases
+        from cones.neurons.phrases import fill, join_phrases
         from cones.sampling.generate import generate
 
-        words = join_phrases(each.phrase for each in neurons.subjects)
-        prompt = (self.validation_prompt or "a photo of a {}").replace("{}", words)
+        words = join_phrases(each.phrase for each in subjects)
+        prompt = fill(self.validation_prompt or "a photo of a {}", words)
         return generate(self.backbone, prompt, range(4), neurons=neurons)
 
 

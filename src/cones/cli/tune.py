@@ -95,7 +95,7 @@ def _print(tuned: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -
         return
     rows = [
         [
-            f"{each.token} {each.class_noun}: loss on {what}",
+            f"{each.phrase}: loss on {what}",
             *(f"{report[when][each.token][key]:.5f}" for when in ("before", "after")),
         ]
         for each in tuned.subjects

@@ -10,8 +10,9 @@ from cones.checks import check_seeds, check_some
 from cones.evaluation.protocol import PROMPTS, TOYBOX, Protocol, check_prompts, filled
 from cones.evaluation.scores import Scorer, Scores
 from cones.models.backbone import Backbone
-from cones.neurons.concept_neurons import ConceptNeurons, join_phrases
+from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.neuronfile import nbytes
+from cones.neurons.phrases import join_phrases
 from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
@@ -76,7 +77,7 @@ def compare_precisions(
         backbone: the base model.
         neurons: of one subject or of several; see `cones.search.tune.tune`, for the errors too.
         subjects: photographs of exactly these.
-        prompts: templates, `{}` for all subjects ("sks robot and a ohwx mug"), `{other}` for a
+        prompts: templates, `{}` for all subjects ("sks robot and an ohwx mug"), `{other}` for a
             further thing.
         seeds: of the pictures of each prompt.
         config: how to tune; its precision does not matter.

@@ -25,7 +25,8 @@ from cones.evaluation.scores import Evaluation, Measured, Scorer, Scores
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons.blocks import Block
-from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, join_phrases
+from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
+from cones.neurons.phrases import join_phrases
 from cones.neurons.shutting import shut
 from cones.neurons.tokens import check_distinct_tokens
 from cones.neurons.union import Neurons, union

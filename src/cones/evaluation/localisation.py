@@ -17,6 +17,7 @@ from cones.evaluation.ceiling import read_subject
 from cones.evaluation.metrics import mean_and_se
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
+from cones.neurons.phrases import fill
 from cones.sampling.attention import TIMESTEPS, AttentionMaps, photo_maps
 from cones.subjects.folders import METADATA
 from cones.toybox.render import Rendering, render
@@ -158,7 +159,7 @@ def localise(
     num, seed = check_count("num", num, 1, MAX_IMAGES), check_count("seed", seed, 0, MAX_SEED)
     renders = _renders(*_look(Path(folder), subject), num, seed)
     images, masks = [each.image for each in renders], [each.masks[0] for each in renders]
-    prompt = PROMPT.format(f"{subject.token} {subject.class_noun}")
+    prompt = fill(PROMPT, subject.phrase)
     before, after = (
         photo_maps(backbone, images, prompt, shut, power, timesteps, seed, resolution)
         for shut, power in ((None, None), (neurons, strength))

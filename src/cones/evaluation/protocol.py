@@ -13,10 +13,11 @@ from cones.errors import InputError
 from cones.evaluation.dino import DinoFeatures
 from cones.evaluation.features import ClipFeatures, Features, features_hash
 from cones.evaluation.scope import Scope, ToyboxScope
+from cones.neurons.phrases import fill
 from cones.toybox import weights
 from cones.toybox.world import CLASSES
 
-# `{}` is the subject ("sks robot") or all of them ("sks robot and a ohwx mug"), `{other}` a thing
+# `{}` is the subject ("sks robot") or all of them ("sks robot and an ohwx mug"), `{other}` a thing
 # of another class. The first eight name every place of the toybox once.
 PROMPTS = (
     "a photo of a {} on the beach",
@@ -178,7 +179,7 @@ def filled(template: str, subject: str, nouns: Collection[str]) -> str:
     """
     other = next((noun for noun in OTHERS if noun not in nouns), OTHERS[0])
     try:
-        return template.format(subject, other=other)
+        return fill(template.format("{}", other=other), subject)
     except (LookupError, ValueError, AttributeError) as error:
         raise InputError(
             f"prompt {template!r}: expected nothing in braces but {{}} and {{other}} ({error})"

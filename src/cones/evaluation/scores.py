@@ -11,7 +11,7 @@ from cones.evaluation import metrics
 from cones.evaluation.dino import DinoFeatures
 from cones.evaluation.features import Features
 from cones.evaluation.protocol import Protocol
-from cones.subjects.subject import mentions
+from cones.neurons.phrases import fill, mentions
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Scorer:
         self._dino_photos = _means(self._dino, photos) if self._dino else None
         self._kinds = tuple(dict.fromkeys((*protocol.nouns, *nouns)))
         self._wanted = [self._kinds.index(noun) for noun in nouns]
-        self._words = self.features.texts([f"a photo of a {kind}" for kind in self._kinds])
+        self._words = self.features.texts([fill("a photo of a {}", kind) for kind in self._kinds])
 
     def score(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Scores:
         """Scores pictures.

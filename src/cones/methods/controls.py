@@ -107,9 +107,8 @@ def cns_neurons(
     scores = importance(backbone, Examples.of_subject(backbone, subject), seed, layers)
     common = top(importance(backbone, others, seed, layers), neuron_count(density, len(scores)))
     scores[common] = -1.0  # below all others
-    words = SubjectInfo(subject.token, subject.class_noun, subject.prompts()[0])
     info = {"algorithm": "cns", "seed": str(seed)}
-    return _control(backbone, words, density, layers, lambda _: scores, info)
+    return _control(backbone, subject.info, density, layers, lambda _: scores, info)
 
 
 def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers = "all") -> Tensor:

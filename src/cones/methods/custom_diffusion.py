@@ -28,6 +28,7 @@ from cones.methods.training import RivalConfig, Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
+from cones.neurons.phrases import fill
 from cones.neurons.projections import parameters, projections
 from cones.neurons.shutting import base_fingerprint
 from cones.neurons.tokens import check_distinct_tokens
@@ -117,7 +118,7 @@ def target_words(backbone: Backbone, subjects: Sequence[SubjectInfo]) -> Tensor:
     """
     states = []
     for subject in subjects:
-        prompt = TEMPLATES[0].format(f"{subject.token} {subject.class_noun}")
+        prompt = fill(TEMPLATES[0], subject.phrase)
         ids, words = padded_ids(backbone, [prompt])[0].tolist(), backbone.token_ids(subject.token)
         start, count = ids.index(words[0]), len(words) + len(backbone.token_ids(subject.class_noun))
         states.append(text_states(backbone, [prompt], {})[0, start : start + count])

@@ -21,7 +21,8 @@ from cones.methods.trainable import Leaves, check_trainable, text_states
 from cones.methods.trained_weights import Factors, TunedWeights
 from cones.models.backbone import Backbone, check_differentiable
 from cones.models.families import Conditioning
-from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
+from cones.neurons.concept_neurons import BaseInfo
+from cones.neurons.phrases import fill
 from cones.neurons.shutting import base_fingerprint
 from cones.progress import Figures, OnProgress
 from cones.search import loss
@@ -117,7 +118,7 @@ class Training:
         )
         parts = []
         for noun in (subject.class_noun for subject in self.subjects):
-            texts = [template.format(noun) for template in TEMPLATES]
+            texts = [fill(template, noun) for template in TEMPLATES]
             examples = Examples.of(self.backbone, images[noun], [texts] * len(images[noun]))
             parts.append(_Part(examples, texts, config.prior_batch))
         return parts
@@ -235,10 +236,7 @@ class Training:
         backbone = self.backbone
         return TunedWeights(
             method,
-            tuple(
-                SubjectInfo(each.token, each.class_noun, each.prompts()[0])
-                for each in self.subjects
-            ),
+            tuple(each.info for each in self.subjects),
             BaseInfo(backbone.name, base_fingerprint(backbone)),
             leaves.embeddings,
             leaves.weights() if factors is None else {},

@@ -247,10 +247,5 @@ def _over(shapes: Mapping[str, tuple[int, int]], neurons: ConceptNeurons) -> Con
     return neurons if neurons.shapes == shapes else replace(neurons, shapes=shapes)
 
 
-def join_phrases(names: Iterable[str]) -> str:
-    """How prompts name several subjects at once: "sks robot and a ohwx mug" for "a {}"."""
-    return " and a ".join(names)
-
-
 def _bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     return {layer: array.tobytes() for layer, array in arrays.items()}

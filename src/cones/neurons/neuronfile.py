@@ -74,7 +74,7 @@ def to_bytes(neurons: ConceptNeurons) -> bytes:
             raise InputError(f"{layer}: expected at most {MAX_WEIGHTS} weights, found {out * into}")
         if layer.endswith(_VALUES):
             raise InputError(f"{layer}: no layer in a file is called so; rename it")
-    named = " and ".join(f"{subject.token} {subject.class_noun}" for subject in neurons.subjects)
+    named = " and ".join(subject.phrase for subject in neurons.subjects)
     unsigned = {
         "neurons": str(len(neurons)),
         "density": f"{neurons.density:.6g}",

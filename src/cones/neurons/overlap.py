@@ -161,7 +161,7 @@ def grouped(pairs: Sequence[PairOverlap]) -> dict[str, OverlapCount]:
 
 def words(neurons: ConceptNeurons) -> str:
     """What to call neurons by their subjects: "sks robot and ohwx mug"; else "neurons"."""
-    named = [f"{subject.token} {subject.class_noun}" for subject in neurons.subjects]
+    named = [subject.phrase for subject in neurons.subjects]
     return " and ".join(named) or "neurons"
 
 

@@ -21,10 +21,10 @@ from cones.neurons.concept_neurons import (
     ConceptNeurons,
     SubjectInfo,
     aligned,
-    sorted_subjects,
 )
 from cones.neurons.neuronfile import load
 from cones.neurons.quaternary import Values
+from cones.neurons.tokens import check_distinct_tokens
 
 Neurons: TypeAlias = ConceptNeurons | str | os.PathLike[str]
 
@@ -101,12 +101,14 @@ def joined(
 
 
 def all_subjects(parts: Iterable[Named]) -> tuple[SubjectInfo, ...]:
-    """The subjects of several neurons or other artifacts, by token; equal ones count once.
+    """The subjects of several neurons or other artifacts, in the order given; each part once.
 
     Raises:
         InputError: a token of two subjects, or one that two different searches have found.
     """
-    return sorted_subjects(subject for each in different(parts) for subject in each.subjects)
+    subjects = tuple(subject for each in different(parts) for subject in each.subjects)
+    check_distinct_tokens(subjects)
+    return subjects
 
 
 def different(parts: Iterable[Part]) -> list[Part]:

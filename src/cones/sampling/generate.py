@@ -21,6 +21,7 @@ from cones.models.finite import finite_pictures
 from cones.neurons.blocks import Block
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, check_strength
 from cones.neurons.neuronfile import neurons_hash
+from cones.neurons.phrases import mentions
 from cones.neurons.projections import fingerprint, projections
 from cones.neurons.shutting import base_fingerprint, shut
 from cones.neurons.tokens import check_distinct_tokens
@@ -33,7 +34,7 @@ from cones.neurons.union import (
     strength_warning,
 )
 from cones.sampling.pictures import MARK, Picture
-from cones.subjects.subject import many_subjects_warning, mentions
+from cones.subjects.subject import many_subjects_warning
 from cones.text import printable
 
 log = logging.getLogger("cones")
@@ -228,16 +229,16 @@ def _remarks(
         if own and (remark := backbone.unowned_warning(prompt, own)):
             yield remark
         if subjects and not named:
-            known = " or ".join(repr(f"{each.token} {each.class_noun}") for each in subjects)
+            known = " or ".join(repr(each.phrase) for each in subjects)
             yield f"prompt {said}: names no subject of the neurons; say {known}"
         elif missing := [subject for subject in subjects if subject not in named]:
-            unsaid = " and ".join(repr(f"{each.token} {each.class_noun}") for each in missing)
+            unsaid = " and ".join(repr(each.phrase) for each in missing)
             yield f"prompt {said}: does not name {unsaid}; say so, or leave the neurons out"
         for subject in named:
             if not mentions(prompt, subject.class_noun):
                 yield (
                     f"prompt {said}: says {subject.token!r} without {subject.class_noun!r}; "
-                    f"say '{subject.token} {subject.class_noun}', as it was found with"
+                    f"say '{subject.phrase}', as it was found with"
                 )
 
 

@@ -15,7 +15,7 @@ from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons.blocks import Block
-from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
+from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons
 from cones.neurons.projections import projections, shapes
 from cones.neurons.shutting import base_fingerprint, matching_weights
 from cones.neurons.union import Neurons, union
@@ -105,9 +105,7 @@ def find(
     return ConceptNeurons(
         shapes=objective.shapes,
         indices=by_layer(chosen, objective.shapes),
-        subjects=tuple(
-            SubjectInfo(each.token, each.class_noun, each.prompts()[0]) for each in subjects
-        ),
+        subjects=tuple(each.info for each in subjects),
         strength=strength,
         base=BaseInfo(backbone.name, base_fingerprint(backbone)),
         info=_info(backbone, config, report),

@@ -12,6 +12,7 @@ from itertools import islice
 from PIL import Image
 
 from cones.models.backbone import Backbone
+from cones.neurons.phrases import fill
 from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
@@ -50,7 +51,7 @@ def draw_class_images(
     on_progress: OnProgress | None = None,
 ) -> list[Image.Image]:
     """Images of the class, drawn by the model itself: "a photo of a robot"."""
-    prompt = TEMPLATES[0].format(subject.class_noun)
+    prompt = fill(TEMPLATES[0], subject.class_noun)
     return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_progress)
 
 
@@ -128,7 +129,7 @@ def prior_examples(
         taken: tokens of other subjects that are implanted at once, so no strangers.
     """
     noun = subject.class_noun
-    plain = [template.format(noun) for template in TEMPLATES]
+    plain = [fill(template, noun) for template in TEMPLATES]
     if not distilled:
         return Examples.of(backbone, class_images, [plain] * len(class_images))
     known = [backbone.token_ids(word) for word in (subject.token, *taken)]

@@ -143,7 +143,7 @@ def _matched(
         raise InputError("neurons: expected at least one to tune, found none; find some first")
     check_subjects(backbone, given)
     by_phrase = {subject.phrase: subject for subject in given}
-    wanted = [f"{subject.token} {subject.class_noun}" for subject in neurons.subjects]
+    wanted = [subject.phrase for subject in neurons.subjects]
     for phrase in wanted:
         if phrase not in by_phrase:
             raise InputError(

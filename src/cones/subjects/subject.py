@@ -1,6 +1,5 @@
 """A subject: its photographs and what prompts call it; and seeded batches of training examples."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,6 +13,8 @@ from cones.errors import InputError
 from cones.files.paths import local_path
 from cones.models.backbone import Backbone
 from cones.models.families import Conditioning
+from cones.neurons.concept_neurons import SubjectInfo
+from cones.neurons.phrases import fill
 from cones.subjects.folders import noun_fault
 from cones.subjects.photos import load_photos, pixels_digest, rgb_images
 
@@ -61,13 +62,18 @@ class Subject:
         return cls(photos.images, class_noun, token, photos.notes)
 
     @property
+    def info(self) -> SubjectInfo:
+        """What neurons keep of it: its words, without the photographs."""
+        return SubjectInfo(self.token, self.class_noun, self.prompts()[0])
+
+    @property
     def phrase(self) -> str:
         """How prompts name it: "sks robot"."""
         return f"{self.token} {self.class_noun}"
 
     def prompts(self) -> list[str]:
         """The prompts of the concept-implanting loss: "a photo of a sks robot" and the like."""
-        return [template.format(self.phrase) for template in TEMPLATES]
+        return [fill(template, self.phrase) for template in TEMPLATES]
 
 
 def shared_photographs(
@@ -108,11 +114,6 @@ def many_subjects_warning(count: int) -> str | None:
     if count <= MANY:
         return None
     return f"{count} subjects at once: up to {MANY} are known to work; some may be lost or mixed"
-
-
-def mentions(prompt: str, phrase: str) -> bool:
-    """Whether a prompt says a word or phrase, as whole words, in any case."""
-    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True)
