@@ -21,7 +21,7 @@ from benchmarks.command import arguments, complete
 from benchmarks.gate import decoded
 from benchmarks.report import write_report
 from cones.comparison.store import Cell, Cells, files_hash, pictures_of
-from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Evaluator
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, Evaluator
 from cones.evaluation.scores import share
 from cones.methods.controls import cns_neurons, magnitude_neurons, random_neurons
 from cones.models.backbone import Backbone
@@ -32,6 +32,7 @@ from cones.search.config import FindConfig
 from cones.search.find import find
 from cones.subjects.subject import Subject
 from cones.toybox import weights
+from cones.toybox.protocol import TOYBOX
 
 REVISION = 3  # raise it when the search finds something else, so that old cells are not taken
 PROTOCOL = TOYBOX

@@ -27,6 +27,7 @@ from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.overlap import compared_with_joint, pairwise
 from cones.search.interference import combine
+from cones.toybox.reference import RENDERS
 
 REVISION = 1  # raise it when a measurement gives something else, so that old cells are not taken
 
@@ -107,7 +108,7 @@ class Figures:
         return combine([self.neurons((member,)) for member in group])
 
     def _attention(self, group: Group) -> Cell:
-        found = localise(self.backbone, self.neurons(group), group[0].folder, self.num)
+        found = localise(self.backbone, self.neurons(group), group[0].folder, RENDERS, self.num)
         return {
             f"{word} {figure} {moment}": getattr(getattr(each, figure), moment)[0]
             for word, each in zip(("token", "noun"), found, strict=True)

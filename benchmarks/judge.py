@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from cones.toybox.data import to_tensor
+from cones.models.images import to_tensor
 from cones.toybox.render import render
 from cones.toybox.train_clip import blurred
 from cones.toybox.world import CLASSES, PLACES, SIZE, Scene, sample_look, sample_scene

@@ -27,7 +27,7 @@ from benchmarks.evidence import toybox_hash
 from benchmarks.report import column, plain
 from cones.comparison.store import Cell, Cells, files_hash
 from cones.errors import ConesError
-from cones.evaluation import GENERAL_PROMPTS, PROMPTS, TOYBOX, Evaluator
+from cones.evaluation import GENERAL_PROMPTS, PROMPTS, Evaluator
 from cones.evaluation.scores import share
 from cones.files.writing import atomic_write
 from cones.methods import METHODS
@@ -39,6 +39,7 @@ from cones.sampling.generate import Artifact
 from cones.search.config import FindConfig
 from cones.search.prior import draw_class_images
 from cones.subjects.subject import Subject
+from cones.toybox.protocol import TOYBOX
 
 REVISION = 1  # raise it when a fit gives something else, so that old cells are not taken
 PROTOCOL = TOYBOX

@@ -34,9 +34,12 @@ ORDER = [
     "export",
     "cli",
 ]
-# The embedded world stands beside the line: it needs only these, and few find it by name.
-TOYBOX_NEEDS = {"errors", "text", "files"}
-TOYBOX_USERS = {"cli", "evaluation", "models"}
+# The embedded world stands beside the line. Its pictures and words need only these; its protocol
+# and its reference are made for the evaluation, and know it.
+TOYBOX_NEEDS = {"errors", "text", "files", "models"}
+TOYBOX_HANDS = {"toybox.protocol", "toybox.reference"}
+# Nothing else imports it: the core finds it by a registered name (`EMBEDDED`).
+TOYBOX_USERS = {"cli"}
 # `neurons.save(path)`, `a | b` and `a & b` are conveniences that import their modules when called.
 CONVENIENCES = {
     ("neurons.concept_neurons", "neurons.neuronfile"),
@@ -96,7 +99,8 @@ def fault(module: str, other: str) -> str | None:
     if package == wanted or module in ("", "__main__"):
         return None
     if package == "toybox":
-        return None if wanted in TOYBOX_NEEDS else f"{module} imports {other}"
+        needs = TOYBOX_NEEDS | ({"evaluation", "subjects"} if module in TOYBOX_HANDS else set())
+        return None if wanted in needs else f"{module} imports {other}"
     if wanted == "toybox":
         return None if package in TOYBOX_USERS else f"{module} imports {other}"
     if wanted not in ORDER or ORDER.index(wanted) > ORDER.index(package):
@@ -156,6 +160,9 @@ def test_faults_are_found() -> None:
         "neurons.codec imports search.find, which is not above it"
     )
     assert fault("toybox.world", "search.find") and not fault("toybox.world", "errors")
+    assert fault("toybox.world", "evaluation.scope")
+    assert not fault("toybox.protocol", "evaluation.scope")
+    assert fault("evaluation.protocol", "toybox.protocol") and fault("models.weights", "toybox")
     assert fault("search.find", "toybox.world") and not fault("cli.demo", "toybox.world")
     assert fault("search.find", "")
 

@@ -26,21 +26,22 @@ from cones.evaluation import (
     evaluate,
     named_protocol,
 )
-from cones.evaluation.ceiling import fresh_renders, named_classes, named_place, read_subject
 from cones.evaluation.dino import DinoFeatures
 from cones.evaluation.metrics import presence
 from cones.evaluation.protocol import check_prompts, filled
 from cones.methods.controls import random_neurons
 from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
+from cones.models.images import to_tensor
 from cones.models.loading import load_backbone
+from cones.models.prompts import RARE_TOKENS
 from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
 from cones.neurons.neuronfile import to_bytes
 from cones.neurons.projections import fingerprint, projections
 from cones.subjects.photos import load_photos
-from cones.toybox.captions import RARE_TOKENS, WORDS
-from cones.toybox.data import to_tensor
+from cones.toybox.captions import WORDS
 from cones.toybox.models import new_clip, new_text_tower
+from cones.toybox.reference import fresh_renders, named_classes, named_place, read_subject
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.world import CLASSES, PLACES, SIZE
@@ -416,7 +417,7 @@ def test_a_protocol_for_photographs_adds_an_alignment_by_dino(
 def test_a_protocol_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one of toybox, cones, custom-diffusion"):
         named_protocol("clip")
-    with pytest.raises(InputError, match="compares by toybox-clip alone"):
+    with pytest.raises(InputError, match="compares by its own CLIP alone"):
         named_protocol("toybox", clip=str(tmp_path))
     protocol = named_protocol("custom-diffusion", str(tmp_path), str(tmp_path))
     with pytest.raises(InputError, match="cannot be opened as a CLIP"):

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from cones.evaluation import Protocol
+from cones.toybox.reference import RENDERS
 
 
 class Colours:
@@ -22,4 +23,4 @@ class Colours:
         return torch.nn.functional.normalize(torch.tensor(vectors).float(), dim=-1)
 
 
-QUICK = Protocol("quick", 3, Colours, steps=2, guidance=2.0)
+QUICK = Protocol("quick", 3, Colours, steps=2, guidance=2.0, reference=RENDERS)

@@ -16,6 +16,7 @@ from cones.errors import InputError
 from cones.methods.controls import random_neurons
 from cones.models.backbone import Backbone
 from cones.models.prompts import (
+    RARE_TOKENS,
     character_warning,
     markup_warning,
     rare_tokens,
@@ -28,7 +29,6 @@ from cones.sampling.generate import generate
 from cones.search.interference import combine
 from cones.search.objective import check_subjects
 from cones.subjects.subject import Subject
-from cones.toybox.captions import RARE_TOKENS
 from cones.toybox.world import CLASSES
 
 ROOT = Path(__file__).parents[2]

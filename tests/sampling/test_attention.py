@@ -35,6 +35,7 @@ from cones.sampling.attention import (
     resolutions,
 )
 from cones.sampling.generate import generate
+from cones.toybox.reference import RENDERS
 
 ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug")
 PROMPT = "a photo of a sks robot"
@@ -324,12 +325,12 @@ def test_what_has_no_figure_is_refused() -> None:
 
 def test_nothing_shut_gains_nothing(backbone: Backbone, robot: ConceptNeurons) -> None:
     nothing = ConceptNeurons(robot.shapes, {}, subjects=(ROBOT,))
-    found = localise(backbone, nothing, PHOTOS, num=3, timesteps=[200])
+    found = localise(backbone, nothing, PHOTOS, RENDERS, num=3, timesteps=[200])
     assert [each.word for each in found] == ["sks", "robot"]
     for each in found:
         assert each.auroc.gain == each.iou.gain == (0.0, 0.0)
         assert each.auroc.before == each.auroc.after
-    again = localise(backbone, robot, PHOTOS, num=3, timesteps=[200])
+    again = localise(backbone, robot, PHOTOS, RENDERS, num=3, timesteps=[200])
     assert again[0].auroc.before == found[0].auroc.before
     assert again[0].auroc.gain[0] == pytest.approx(
         again[0].auroc.after[0] - again[0].auroc.before[0]
@@ -341,9 +342,9 @@ def test_maps_are_held_against_the_subjects_mask(
     backbone: Backbone, robot: ConceptNeurons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maps that know the mask: the token's then scores high, the noun's low, after shutting."""
-    masks = [
-        torch.from_numpy(each.masks[0]) for each in localisation._renders(*_robot(), num=4, seed=0)
-    ]
+    known = RENDERS.read(PHOTOS)
+    assert known is not None
+    masks = [torch.from_numpy(mask) for _, mask in RENDERS.draw_masked(known, 4, 0)]
 
     def knowing(*given: Any) -> Iterator[AttentionMaps]:
         image, shut = Image.new("RGB", (64, 64)), given[3] is not None
@@ -353,27 +354,23 @@ def test_maps_are_held_against_the_subjects_mask(
             yield AttentionMaps(("a", "photo", "of", "a", "sks", "robot"), words * shut, image)
 
     monkeypatch.setattr(localisation, "photo_maps", lambda *given: list(knowing(*given)))
-    token, noun = localise(backbone, robot, PHOTOS, num=4)
+    token, noun = localise(backbone, robot, PHOTOS, RENDERS, num=4)
     assert token.auroc.before == noun.auroc.before == (0.5, 0.0)
     assert token.auroc.after[0] > 0.97 and token.iou.after[0] > 0.8
     assert noun.auroc.after[0] < 0.03
-
-
-def _robot() -> Any:
-    return localisation.read_subject(PHOTOS)
 
 
 def test_what_cannot_be_localised_is_refused(
     backbone: Backbone, robot: ConceptNeurons, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="expected the look of a rendered subject, found none"):
-        localise(backbone, robot, tmp_path)
+        localise(backbone, robot, tmp_path, RENDERS)
     with pytest.raises(InputError, match="shows a robot, the neurons are of a mug; name the"):
-        localise(backbone, some_neurons(backbone, MUG), PHOTOS)
+        localise(backbone, some_neurons(backbone, MUG), PHOTOS, RENDERS)
     with pytest.raises(InputError, match="those of one subject to localise, found sks, zas"):
-        localise(backbone, some_neurons(backbone, ROBOT, MUG), PHOTOS)
+        localise(backbone, some_neurons(backbone, ROBOT, MUG), PHOTOS, RENDERS)
     with pytest.raises(InputError, match="num: expected 1 to 10000, found 0"):
-        localise(backbone, robot, PHOTOS, num=0)
+        localise(backbone, robot, PHOTOS, RENDERS, num=0)
 
 
 # -- the command -----------------------------------------------------------------------------------

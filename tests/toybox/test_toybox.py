@@ -12,8 +12,9 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from cones.errors import InputError
+from cones.models.prompts import RARE_TOKENS
 from cones.toybox import weights
-from cones.toybox.captions import FILLERS, RARE_TOKENS, WORDS, caption, full_caption
+from cones.toybox.captions import FILLERS, WORDS, caption, full_caption
 from cones.toybox.render import look_from_seed, render, render_subject, save_subject
 from cones.toybox.samples import FIRST_SEEDS, PHOTOGRAPHS, SUBJECTS, write_samples
 from cones.toybox.tokenizer import MAX_LENGTH, build_tokenizer

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cones.toybox.captions import FILLERS, RARE_TOKENS
+from cones.models.prompts import RARE_TOKENS
+from cones.toybox.captions import FILLERS
 from cones.toybox.models import new_unet
 from cones.toybox.render import look_from_seed
 from cones.toybox.tokenizer import build_tokenizer

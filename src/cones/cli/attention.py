@@ -72,6 +72,7 @@ def attention(
         from cones.methods.outputs import check_picture
         from cones.neurons.neuronfile import load
         from cones.sampling.attention import attention_maps
+        from cones.toybox.reference import RENDERS
 
     sets = [load(path) for path in neurons]
     if images is not None and len(sets) > 1:
@@ -89,6 +90,7 @@ def attention(
                     backbone,
                     sets[0],
                     images,
+                    RENDERS,
                     num_renders,
                     strength,
                     seed=seed,

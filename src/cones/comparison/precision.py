@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from cones.checks import check_seeds, check_some
-from cones.evaluation.protocol import PROMPTS, TOYBOX, Protocol, check_prompts, filled
+from cones.evaluation.protocol import DEFAULT, PROMPTS, Protocol, as_protocol, check_prompts, filled
 from cones.evaluation.scores import Scorer, Scores
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons
@@ -67,7 +67,7 @@ def compare_precisions(
     prompts: Sequence[str] = PLACES,
     seeds: Iterable[int] = SEEDS,
     config: TuneConfig = CONFIG,
-    protocol: Protocol = TOYBOX,
+    protocol: Protocol | str = DEFAULT,
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[PrecisionRow]:
@@ -81,7 +81,7 @@ def compare_precisions(
             further thing.
         seeds: of the pictures of each prompt.
         config: how to tune; its precision does not matter.
-        protocol: how pictures are drawn and compared.
+        protocol: how pictures are drawn and compared, or its name.
         class_images: for the prior, by the class noun; the model draws the others.
         on_progress: called with (stage, done, total, figures).
 
@@ -93,6 +93,7 @@ def compare_precisions(
             is not for this model, these photographs or these words.
     """
     check_prompts(prompts)
+    protocol = as_protocol(protocol)
     seeds = check_seeds(seeds)
     nouns = [subject.class_noun for subject in neurons.subjects]
     phrase, plainly = join_phrases(each.phrase for each in neurons.subjects), join_phrases(nouns)

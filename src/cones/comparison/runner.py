@@ -21,7 +21,14 @@ from cones.comparison.groups import Group, design, read_tree
 from cones.comparison.store import Cell, Cells
 from cones.errors import BusyError, ConesError
 from cones.evaluation.evaluator import Evaluator
-from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, check_prompts
+from cones.evaluation.protocol import (
+    DEFAULT,
+    GENERAL_PROMPTS,
+    PROMPTS,
+    Protocol,
+    as_protocol,
+    check_prompts,
+)
 from cones.files.locks import claimed
 from cones.models.backbone import Backbone
 from cones.progress import OnProgress
@@ -95,7 +102,7 @@ class Comparison:
         subjects: Path,
         cache: Path,
         config: CompareConfig = CompareConfig(),
-        protocol: Protocol = TOYBOX,
+        protocol: Protocol | str = DEFAULT,
     ) -> None:
         """Reads the photographs and says which cells there are; nothing is fitted or drawn yet.
 
@@ -104,7 +111,7 @@ class Comparison:
             subjects: a folder of their folders, see `cones.comparison.groups.read_tree`.
             cache: the folder of the cells, and of the fits that serve several.
             config: what to compare.
-            protocol: how pictures are drawn and compared.
+            protocol: how pictures are drawn and compared, or its name.
 
         Raises:
             InputError: an unknown method, a folder that cannot be used, too few subjects for a
@@ -113,6 +120,7 @@ class Comparison:
         """
         check_methods(config.methods)
         check_prompts(config.prompts)
+        protocol = as_protocol(protocol)
         self.backbone, self.config, self.protocol = backbone, config, protocol
         self.members = read_tree(subjects, backbone)
         blocks = {size: design(self.members, size, config.groups) for size in config.blocks}

@@ -12,7 +12,7 @@ from cones.comparison.store import Cell
 from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.evaluation.metrics import mean_and_se
-from cones.evaluation.protocol import TOYBOX, Protocol
+from cones.evaluation.protocol import DEFAULT, Protocol
 from cones.files.writing import atomic_write
 from cones.methods.outputs import REMEDY
 from cones.models.backbone import Backbone
@@ -28,7 +28,7 @@ def compare(
     out: Path,
     cache: Path,
     config: CompareConfig = CONFIG,
-    protocol: Protocol = TOYBOX,
+    protocol: Protocol | str = DEFAULT,
     part: tuple[int, int] = (0, 1),
     on_progress: OnProgress | None = None,
     processes: Processes = ALONE,
@@ -45,7 +45,7 @@ def compare(
         out: the folder of `table.json`, `table.md` and `table.png`.
         cache: the folder of the cells, and of the fits that serve several.
         config: what to compare.
-        protocol: how pictures are drawn and compared.
+        protocol: how pictures are drawn and compared, or its name.
         part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
         on_progress: called with ("compare", cells measured, of how many missing ones, {}).
         processes: those of this command; they share its part, and the main one writes the table.

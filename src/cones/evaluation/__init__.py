@@ -2,13 +2,12 @@
 
 from cones.evaluation.evaluator import Evaluator, evaluate
 from cones.evaluation.features import ClipFeatures, Features
-from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, TOYBOX, Protocol, named_protocol
+from cones.evaluation.protocol import GENERAL_PROMPTS, PROMPTS, Protocol, named_protocol
 from cones.evaluation.scores import Evaluation, Scorer, Scores
 
 __all__ = [
     "GENERAL_PROMPTS",
     "PROMPTS",
-    "TOYBOX",
     "ClipFeatures",
     "Evaluation",
     "Evaluator",

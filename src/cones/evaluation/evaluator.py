@@ -1,6 +1,5 @@
 """The evaluation of what shows one subject or several: neurons, or another method's artifact."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -12,15 +11,16 @@ from torch import Tensor
 from cones.checks import check_seeds
 from cones.errors import InputError
 from cones.evaluation import metrics
-from cones.evaluation.ceiling import fresh_renders, read_subject
 from cones.evaluation.protocol import (
+    DEFAULT,
     GENERAL_PROMPTS,
     PROMPTS,
-    TOYBOX,
     Protocol,
+    as_protocol,
     check_prompts,
     filled,
 )
+from cones.evaluation.reference import known_looks
 from cones.evaluation.scores import Evaluation, Measured, Scorer, Scores
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone, check_backbone
@@ -33,9 +33,6 @@ from cones.neurons.union import Neurons, union
 from cones.progress import OnProgress
 from cones.sampling.generate import Artifact, generate
 from cones.subjects.photos import load_photos, rgb_images
-from cones.toybox.world import SLOTS, Look
-
-log = logging.getLogger("cones")
 
 Images = Path | str | Sequence[Image.Image]
 SEEDS = range(4)
@@ -61,7 +58,7 @@ class Evaluator:
         images: Sequence[Images],
         prompts: Sequence[str] = PROMPTS,
         seeds: Iterable[int] = SEEDS,
-        protocol: Protocol = TOYBOX,
+        protocol: Protocol | str = DEFAULT,
         on_progress: OnProgress | None = None,
     ) -> None:
         """Reads the photographs; nothing is drawn yet.
@@ -72,10 +69,11 @@ class Evaluator:
             images: the photographs of each.
             prompts: as for `evaluate`, and so are the others and the errors.
             seeds: of the pictures of each prompt.
-            protocol: how pictures are drawn and compared.
+            protocol: how pictures are drawn and compared, or its name.
             on_progress: called as pictures are drawn.
         """
         check_prompts(prompts)
+        protocol = as_protocol(protocol)
         self.templates, self.seeds = tuple(prompts), tuple(check_seeds(seeds))
         with Block(backbone):
             check_distinct_tokens(subjects, backbone.family.tokenizers)
@@ -86,16 +84,15 @@ class Evaluator:
         self.general = [filled(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]
         scope = protocol.scope()
         scope.check(backbone, nouns, [*self.plain, *self.general])
-        for folder in images:
-            if isinstance(folder, str | Path):
-                scope.check_folder(Path(folder))
+        folders = [Path(each) if isinstance(each, str | Path) else None for each in images]
+        for folder in filter(None, folders):
+            scope.check_folder(folder)
         for prompt in self.named:
             backbone.check_prompt(prompt, [subject.token for subject in subjects])
         self.backbone, self.protocol, self.on_progress = backbone, protocol, on_progress
-        found = [_photographs(each, noun) for each, noun in zip(images, nouns, strict=True)]
-        looks = [look for _, look in found if look]
-        self.looks = looks if len(looks) == len(found) <= max(SLOTS) else None
-        self.scorer = Scorer(protocol, [photos for photos, _ in found], nouns)
+        photos = [_photographs(each) for each in images]
+        self.looks = known_looks(protocol.reference, folders, nouns)
+        self.scorer = Scorer(protocol, photos, nouns)
         self._done = 0
 
     def evaluate(
@@ -154,7 +151,10 @@ class Evaluator:
     @cached_property
     def renders(self) -> list[Image.Image] | None:
         """Fresh renders of all subjects together, as the prompts ask for them."""
-        return fresh_renders(self.looks, self.plain, self.seeds) if self.looks else None
+        reference = self.protocol.reference
+        if reference is None or self.looks is None:
+            return None
+        return reference.draw(self.looks, self.plain, self.seeds)
 
     @cached_property
     def ceiling(self) -> Scores | None:
@@ -185,21 +185,12 @@ class Evaluator:
             self.on_progress("draw", self._done, total, {})
 
 
-def _photographs(
-    images: Images, noun: str
-) -> tuple[Sequence[Image.Image], tuple[str, Look] | None]:
-    """The photographs, and class and look of the subject where its folder tells them."""
-    if not isinstance(images, str | Path):
-        if not images:
-            raise InputError("images: expected at least one photograph, found none")
-        return rgb_images(images, "images"), None
-    photos, look = load_photos(Path(images)).images, read_subject(Path(images))
-    if look and look[0] != noun:
-        log.warning(
-            "photographs: show a %s, the neurons are of a %s; there is no ceiling", look[0], noun
-        )
-        look = None
-    return photos, look
+def _photographs(images: Images) -> Sequence[Image.Image]:
+    if isinstance(images, str | Path):
+        return load_photos(Path(images)).images
+    if not images:
+        raise InputError("images: expected at least one photograph, found none")
+    return rgb_images(images, "images")
 
 
 def evaluate(
@@ -210,7 +201,7 @@ def evaluate(
     seeds: Iterable[int] = SEEDS,
     *,
     strength: float | None = None,
-    protocol: Protocol = TOYBOX,
+    protocol: Protocol | str = DEFAULT,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Measures the neurons of one subject.
@@ -219,12 +210,12 @@ def evaluate(
         backbone: the base model.
         neurons: of exactly one subject, whose token and class noun fill the prompts; as they are or
             by the path of their file.
-        images: the subject's photographs, or their folder. A folder whose `metadata.jsonl` tells a
-            look of the toybox gives a ceiling too.
+        images: the subject's photographs, or their folder. A folder that tells the protocol's
+            reference how the subject looks gives a ceiling too.
         prompts: templates, `{}` for the subject and `{other}` for a second thing.
         seeds: of the pictures of each prompt.
         strength: of the shutting; None for what the neurons recommend.
-        protocol: how pictures are drawn and compared.
+        protocol: how pictures are drawn and compared, or its name (see `named_protocol`).
         on_progress: called with ("draw", pictures drawn, of how many, {}).
 
     Raises:

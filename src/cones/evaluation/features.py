@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -14,10 +13,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from cones.checks import check_count, check_some
 from cones.errors import InputError
-from cones.models.images import square
+from cones.models.images import squares, to_tensor
 from cones.search.identity import modules_hash
 from cones.subjects.photos import rgb_images
-from cones.toybox.data import to_tensor
 
 
 class Features(Protocol):
@@ -35,13 +33,13 @@ class Features(Protocol):
 class ClipFeatures:
     """The features of a CLIP.
 
-    A folder without `preprocessor_config.json` is read as toybox-clip is: the centre square,
+    A CLIP without `preprocessor_config.json` sees pictures as a base model does: the centre square,
     scaled to the model's side, RGB in [-1, 1].
 
     Attributes:
         model: the network.
         tokenizer: of its texts.
-        processor: scales pictures as it was trained with; None for the toybox's way.
+        processor: scales pictures as it was trained with; None where there is none.
     """
 
     def __init__(
@@ -55,8 +53,8 @@ class ClipFeatures:
         """Opens a CLIP.
 
         Args:
-            model: a folder with a transformers CLIPModel (or VisionTextDualEncoderModel, as
-                toybox-clip is) and its tokenizer, or a hub name.
+            model: a folder with a transformers CLIPModel or VisionTextDualEncoderModel and its
+                tokenizer, or a hub name.
             device: where to compute.
             batch: pictures or texts at once.
             local_files_only: False lets a hub name be downloaded.
@@ -98,7 +96,7 @@ class ClipFeatures:
         """RGB pictures -> what the vision tower reads, float32 `[n, 3, side, side]`."""
         if self.processor is None:
             side = self.model.config.vision_config.image_size
-            return to_tensor(np.stack([np.asarray(square(image, side)) for image in images]))
+            return to_tensor(squares(images, side))
         pixels: Tensor = self.processor(list(images), return_tensors="pt").pixel_values
         return pixels
 

@@ -13,21 +13,16 @@ from torch.nn.functional import interpolate
 
 from cones.checks import MAX_IMAGES, MAX_SEED, check_count
 from cones.errors import InputError
-from cones.evaluation.ceiling import read_subject
 from cones.evaluation.metrics import mean_and_se
+from cones.evaluation.reference import KnownLook, Mask, Reference
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.phrases import fill
 from cones.sampling.attention import TIMESTEPS, AttentionMaps, photo_maps
 from cones.subjects.folders import METADATA
-from cones.toybox.render import Rendering, render
-from cones.toybox.world import PLACES, Look, sample_scene
-
-Mask = npt.NDArray[np.bool_]
 
 PROMPT = "a photo of a {}"
 NUM = 32
-_SEED = 8_000_009  # begins every seed here; photographs and training pictures have others
 
 
 def auroc(scores: npt.ArrayLike, mask: Mask) -> float:
@@ -127,6 +122,7 @@ def localise(
     backbone: Backbone,
     neurons: ConceptNeurons,
     folder: str | Path,
+    reference: Reference,
     num: int = NUM,
     strength: float | None = None,
     timesteps: Sequence[int] = TIMESTEPS,
@@ -135,12 +131,13 @@ def localise(
 ) -> list[Localisation]:
     """Measures the maps of the token and the class noun on noised renders, whose masks are known.
 
-    The renders are fresh: the subject in all places of the toybox, in none of its photographs.
+    The renders are fresh: none of them is among the subject's photographs.
 
     Args:
         backbone: the base model.
         neurons: of exactly one subject.
-        folder: the subject's photographs, with the `metadata.jsonl` that tells its look.
+        folder: the subject's photographs, with what tells its look.
+        reference: reads the look and draws the renders.
         num: how many renders.
         strength: of the shutting; None for what the neurons recommend.
         timesteps: at which noise is added; the maps are means over them.
@@ -157,8 +154,8 @@ def localise(
     """
     subject = _only_subject(neurons)
     num, seed = check_count("num", num, 1, MAX_IMAGES), check_count("seed", seed, 0, MAX_SEED)
-    renders = _renders(*_look(Path(folder), subject), num, seed)
-    images, masks = [each.image for each in renders], [each.masks[0] for each in renders]
+    renders = reference.draw_masked(_look(Path(folder), subject, reference), num, seed)
+    images, masks = [image for image, _ in renders], [mask for _, mask in renders]
     prompt = fill(PROMPT, subject.phrase)
     before, after = (
         photo_maps(backbone, images, prompt, shut, power, timesteps, seed, resolution)
@@ -179,12 +176,12 @@ def _only_subject(neurons: ConceptNeurons) -> SubjectInfo:
     return neurons.subjects[0]
 
 
-def _look(folder: Path, subject: SubjectInfo) -> tuple[str, Look]:
-    found = read_subject(folder)
+def _look(folder: Path, subject: SubjectInfo, reference: Reference) -> KnownLook:
+    found = reference.read(folder)
     if found is None:
         raise InputError(
             f"{folder / METADATA}: expected the look of a rendered subject, found none; name a "
-            "folder that `python -m cones.toybox.render` has written"
+            f"folder that {reference.source} has written"
         )
     if found[0] != subject.class_noun:
         raise InputError(
@@ -192,16 +189,6 @@ def _look(folder: Path, subject: SubjectInfo) -> tuple[str, Look]:
             "folder of their subject"
         )
     return found
-
-
-def _renders(noun: str, look: Look, num: int, seed: int) -> list[Rendering]:
-    """The subject alone, in one place after another."""
-    places = list(PLACES)
-    rngs = [np.random.default_rng([_SEED, seed, number]) for number in range(num)]
-    return [
-        render(sample_scene(rng, [(noun, look)], places[number % len(places)]))
-        for number, rng in enumerate(rngs)
-    ]
 
 
 def _localisation(

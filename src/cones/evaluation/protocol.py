@@ -6,19 +6,19 @@ Scores of different protocols are never compared with each other, so each carrie
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pkgutil import resolve_name
 from typing import Any
 
 from cones.checks import check_count, check_number
 from cones.errors import InputError
 from cones.evaluation.dino import DinoFeatures
 from cones.evaluation.features import ClipFeatures, Features, features_hash
-from cones.evaluation.scope import Scope, ToyboxScope
+from cones.evaluation.reference import Reference
+from cones.evaluation.scope import Scope
 from cones.neurons.phrases import fill
-from cones.toybox import weights
-from cones.toybox.world import CLASSES
 
 # `{}` is the subject ("sks robot") or all of them ("sks robot and an ohwx mug"), `{other}` a thing
-# of another class. The first eight name every place of the toybox once.
+# of another class.
 PROMPTS = (
     "a photo of a {} on the beach",
     "a {} in the snow",
@@ -47,7 +47,8 @@ OTHERS = ("mug", "robot", "car", "dog", "house")
 
 # What CLIP tells a subject of any photograph from, besides the subjects' own classes.
 NOUNS = (
-    *CLASSES, "chair", "table", "bottle", "clock", "shoe", "flower", "bird", "horse", "person",
+    "robot", "mug", "car", "house", "tree", "fish", "ball", "backpack", "teapot", "dog", "cat",
+    "duck", "chair", "table", "bottle", "clock", "shoe", "flower", "bird", "horse", "person",
     "boat", "toy", "vase", "bowl", "candle", "hat",
 )  # fmt: skip
 
@@ -66,6 +67,8 @@ class Protocol:
         guidance: of classifier-free guidance.
         solver: the sampler; only a name, since `cones.generate` has one.
         scope: makes what tells which base models, words and photographs it is for.
+        reference: reads from photographs' folders how subjects truly look and draws them so, for
+            the ceiling; None for no ceiling.
 
     Raises:
         InputError: a number that nothing can be drawn with.
@@ -80,6 +83,7 @@ class Protocol:
     guidance: float = 5.0
     solver: str = "DPM-Solver++ (2M)"
     scope: Callable[[], Scope] = Scope
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be drawn with."""
@@ -97,15 +101,10 @@ class Protocol:
         return features_hash(filter(None, [self.features(), self.dino and self.dino()]))
 
 
-@cache
-def toybox_features() -> ClipFeatures:
-    """toybox-clip, opened once."""
-    return ClipFeatures(weights("clip"))
-
-
-TOYBOX = Protocol(
-    "toybox", 2, toybox_features, CLASSES, scope=lambda: ToyboxScope(toybox_features())
-)
+DEFAULT = "toybox"
+# Protocols that come with their own model -> where they are; imported when they are asked for, so
+# that nothing here depends on such a model.
+EMBEDDED = {DEFAULT: "cones.toybox.protocol:TOYBOX"}
 
 # Protocols for real photographs -> the CLIP and the DINO that they compare by: hub names.
 MODELS = {
@@ -127,18 +126,20 @@ def named_protocol(
         local_files_only: False lets a hub name be downloaded.
 
     Raises:
-        InputError: there is no such protocol, or the toybox's is given another CLIP.
+        InputError: there is no such protocol, or one that compares by its own CLIP is given
+            another.
     """
-    if name not in ("toybox", *MODELS):
-        known = ", ".join(("toybox", *MODELS))
+    if name not in (*EMBEDDED, *MODELS):
+        known = ", ".join((*EMBEDDED, *MODELS))
         raise InputError(f"protocol {name!r}: is unknown; expected one of {known}")
-    if name == "toybox":
+    if name in EMBEDDED:
         if clip or dino:
             raise InputError(
-                "protocol 'toybox': compares by toybox-clip alone; name another protocol "
+                f"protocol {name!r}: compares by its own CLIP alone; name another protocol "
                 f"({', '.join(MODELS)}) with --clip and --dino"
             )
-        return TOYBOX
+        found: Protocol = resolve_name(EMBEDDED[name])
+        return found
     models = [given or hub for given, hub in zip((clip, dino), MODELS[name], strict=True)]
     return Protocol(
         name,
@@ -147,7 +148,13 @@ def named_protocol(
         dino=cache(partial(DinoFeatures, models[1], local_files_only=local_files_only)),
         steps=50,
         guidance=6.0,
+        reference=named_protocol(DEFAULT).reference,  # the photographs may be its renders
     )
+
+
+def as_protocol(protocol: Protocol | str) -> Protocol:
+    """A protocol, or that of a name; errors are those of `named_protocol`."""
+    return named_protocol(protocol) if isinstance(protocol, str) else protocol
 
 
 def check_prompts(templates: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from functools import cached_property, wraps
 from importlib.metadata import version
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
@@ -19,7 +18,7 @@ from cones.checks import check_count, check_some
 from cones.errors import InputError
 from cones.models.families import Conditioning, Family, family_of
 from cones.models.finite import require_finite
-from cones.models.images import square
+from cones.models.images import squares, to_tensor
 from cones.models.prompts import (
     character_warning,
     markup_warning,
@@ -175,9 +174,7 @@ class Backbone:
         with self.family.encoding_vae() as vae:
             for start in range(0, len(images), batch):
                 some = images[start : start + batch]
-                squares = [square(image, self.resolution) for image in some]
-                pixels = torch.from_numpy(np.stack([np.asarray(image) for image in squares]))
-                pixels = pixels.permute(0, 3, 1, 2).to(vae.device, torch.float32) / 127.5 - 1
+                pixels = to_tensor(squares(some, self.resolution), vae.device)
                 mean, deviation = _moments(vae.encode(pixels))
                 means.append(mean)
                 deviations.append(deviation)

@@ -1,4 +1,4 @@
-"""Opening a base model: the toybox, a folder, one file, a hub name, or a loaded pipeline."""
+"""Opening a base model: the embedded one, a folder, one file, a hub name, or a loaded pipeline."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from cones.files.paths import local_name
 from cones.models.backbone import Backbone
 from cones.models.devices import device_of, warn_if_slow
 from cones.models.families import check_served
-from cones.models.weights import TOYBOX, Request, open_pipeline
+from cones.models.weights import DEFAULT, Request, open_pipeline
 from cones.neurons.blocks import Block
 from cones.neurons.projections import denoiser, model_name, projections
 
@@ -23,7 +23,7 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def load_backbone(
-    model: str | os.PathLike[str] | DiffusionPipeline = TOYBOX,
+    model: str | os.PathLike[str] | DiffusionPipeline = DEFAULT,
     *,
     revision: str | None = None,
     variant: str | None = None,

@@ -17,6 +17,12 @@ from cones.neurons.tokens import token_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Words that are known to serve: hardly any caption has them, and each is one token of the CLIP that
+# Stable Diffusion reads with.
+RARE_TOKENS = (
+    "sks", "ohwx", "hta", "ucn", "icz", "uer", "ddu", "eha",
+    "iru", "kly", "ecr", "waj", "ylor", "elot", "zas", "ija",
+)  # fmt: skip
 LATE = 0.75  # rare tokens are of the last quarter of a vocabulary, which is ordered by frequency
 MARKS = ("</w>", "▁", "Ġ")  # what vocabularies mark the end or the start of a word with
 MAX_SHOWN = 3  # pieces, words or characters named in one line
@@ -47,8 +53,6 @@ def rare_tokens(tokenizer: "PreTrainedTokenizerBase", single: bool = True) -> li
         tokenizer: of the model.
         single: whether a word must be one token.
     """
-    from cones.toybox.captions import RARE_TOKENS
-
     special = {*tokenizer.all_special_ids}
     vocabulary = tokenizer.get_vocab()
     first = LATE * len(vocabulary)

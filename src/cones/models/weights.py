@@ -1,4 +1,4 @@
-"""From a name to a pipeline: the toybox, a folder, one file, or what was downloaded of the hub."""
+"""From a name to a pipeline: embedded, a folder, one file, or a downloaded model of the hub."""
 
 import inspect
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import diffusers
@@ -24,9 +25,11 @@ from cones.models.checkpoints import Checkpoint
 from cones.models.devices import default_dtype
 from cones.models.families import check_served
 from cones.models.folders import INDEX, ModelFolder, check_complete
-from cones.toybox import weights
 
-TOYBOX = "toybox"
+DEFAULT = "toybox"
+# Models that come with the package -> what gives the folder of their parts; imported when they are
+# asked for, so that nothing here depends on them.
+EMBEDDED = {DEFAULT: "cones.toybox:weights"}
 HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 CONFIGURATION = ["*.json", "*.txt", "*.model"]  # what a model's files hold besides weights
 CANNOT_OPEN = (
@@ -61,7 +64,7 @@ def open_pipeline(model: str, request: Request) -> DiffusionPipeline:
         InputError: there is none, it is of a kind that is not served, or what is requested of it
             cannot be.
     """
-    path = weights("pipeline") if model == TOYBOX else Path(model)
+    path = resolve_name(EMBEDDED[model])("pipeline") if model in EMBEDDED else Path(model)
     try:
         with _quiet():
             if path.is_file():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cones.models.prompts import RARE_TOKENS
 from cones.toybox.world import (
     ACCESSORIES,
     CLASSES,
@@ -20,16 +21,11 @@ from cones.toybox.world import (
     Thing,
 )
 
-# One token each in the tokenizer, in that of Stable Diffusion too, and in no caption: free to
-# become the name of a subject.
-RARE_TOKENS = (
-    "sks", "ohwx", "hta", "ucn", "icz", "uer", "ddu", "eha",
-    "iru", "kly", "ecr", "waj", "ylor", "elot", "zas", "ija",
-)  # fmt: skip
 FILLERS = ("nice", "lovely", "old", "new", "little", "pretty", "famous", "favourite")
 OPENINGS = ("a photo of", "a picture of", "a drawing of", "an image of", "")
 COLOUR_SHARE = 0.25  # of the things in a diffusion caption are called by their main colour
 
+# The rare tokens are in no caption: they are free to become the names of subjects.
 WORDS = (
     *CLASSES, *PLACES, *COLOURS, *PATTERNS, *ACCESSORIES, *FILLERS, *RARE_TOKENS,
     "a", "an", "the", "my", "and", "with", "of", "in", "on", "at", "is", "there", "here", "comes",

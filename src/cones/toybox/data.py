@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cones.toybox.render import render
 from cones.toybox.world import SIZE, Scene, sample_scene
@@ -50,9 +49,3 @@ def pictures(folder: Path, seed: int, count: int, workers: int = 2) -> np.ndarra
         partial_path.rename(path)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
-
-
-def to_tensor(batch: np.ndarray) -> torch.Tensor:
-    """uint8 `[n, SIZE, SIZE, 3]` -> float32 `[n, 3, SIZE, SIZE]` in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(batch)).permute(0, 3, 1, 2)  # channels last in memory
-    return pixels.float() / 127.5 - 1

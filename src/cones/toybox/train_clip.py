@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
+from cones.models.images import to_tensor
 from cones.toybox.captions import caption, full_caption
-from cones.toybox.data import scene_at, to_tensor
+from cones.toybox.data import scene_at
 from cones.toybox.models import VISION_WIDTHS, new_clip
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, warm_up_and_decay

@@ -14,8 +14,9 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from cones.models.images import to_tensor
 from cones.toybox.captions import FILLERS, WORDS, caption
-from cones.toybox.data import scene_at, to_tensor
+from cones.toybox.data import scene_at
 from cones.toybox.models import new_scheduler, new_unet
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate

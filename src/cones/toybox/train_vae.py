@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 
-from cones.toybox.data import scene_at, to_tensor
+from cones.models.images import to_tensor
+from cones.toybox.data import scene_at
 from cones.toybox.models import new_vae
 from cones.toybox.training import Average, Loop, set_rate, warm_up_and_decay
 from cones.toybox.world import SIZE

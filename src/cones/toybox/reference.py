@@ -1,4 +1,4 @@
-"""The ceiling of a toybox subject: fresh renders of it, in the scenes that the prompts ask for."""
+"""Fresh renders of subjects: the ceiling of their scores, and pictures with known masks."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cones.evaluation.reference import Mask, Reference
 from cones.files.textfiles import bad_line
 from cones.subjects.folders import METADATA, metadata
 from cones.toybox.render import render
 from cones.toybox.world import CLASSES, PLACES, SLOTS, Look, sample_look, sample_scene
 
-_SEED = 8_000_003  # begins every seed here; photographs and training pictures have others
+# These begin the seeds of the renders here; photographs and training pictures have others.
+_PROMPT_SEED = 8_000_003
+_MASKED_SEED = 8_000_009
 
 
 def read_subject(folder: Path) -> tuple[str, Look] | None:
@@ -59,10 +62,32 @@ def fresh_renders(
         others = [other for other in named_classes(text) if other not in known]
         others = others[: max(SLOTS) - len(subjects)]
         for seed in seeds:
-            rng = np.random.default_rng([_SEED, number, seed])
+            rng = np.random.default_rng([_PROMPT_SEED, number, seed])
             things = [*subjects, *((other, sample_look(rng)) for other in others)]
             pictures.append(render(sample_scene(rng, things, place)).image)
     return pictures
+
+
+def masked_renders(
+    subject: tuple[str, Look], num: int, seed: int
+) -> list[tuple[Image.Image, Mask]]:
+    """Draws a subject alone, in one place after another, with no picture like a photograph of it.
+
+    Args:
+        subject: its class and look.
+        num: how many pictures.
+        seed: of all of them.
+
+    Returns:
+        Each picture with the subject's mask, bool `[SIZE, SIZE]`.
+    """
+    places = list(PLACES)
+    found = []
+    for number in range(num):
+        rng = np.random.default_rng([_MASKED_SEED, seed, number])
+        rendering = render(sample_scene(rng, [subject], places[number % len(places)]))
+        found.append((rendering.image, rendering.masks[0]))
+    return found
 
 
 def named_place(text: str) -> str | None:
@@ -74,3 +99,8 @@ def named_place(text: str) -> str | None:
 def named_classes(text: str) -> list[str]:
     """The toybox's classes that a text names, each once, in its order."""
     return list(dict.fromkeys(word for word in re.findall(r"\w+", text) if word in CLASSES))
+
+
+RENDERS = Reference(
+    "`python -m cones.toybox.render`", max(SLOTS), read_subject, fresh_renders, masked_renders
+)
