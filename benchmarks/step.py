@@ -26,8 +26,8 @@ from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
 from cones.neurons.projections import projections
 from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import Steps
 from cones.search.config import FindConfig
+from cones.search.loop import SearchLoop
 from cones.search.objective import PRIOR_BATCHES, ImplantingLoss
 
 WARM_UP = 1  # rounds that do not count
@@ -64,7 +64,7 @@ def searched(objective: ImplantingLoss, steps: int, on_progress: OnProgress | No
     search.mask_in_the_loop(
         objective,
         round(config.density * len(objective.theta)),
-        Steps(objective, steps, on_progress),
+        SearchLoop(objective, steps, on_progress),
         config.rate,
         config.strength_in_loop,
     )

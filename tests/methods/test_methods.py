@@ -204,7 +204,7 @@ def test_the_factors_do_what_peft_does(backbone: Backbone) -> None:
     )
     with torch.no_grad():
         plain = backbone.predict(*inputs)
-        wanted = adapted.within(values, lambda: adapted.predict(*inputs))
+        wanted = adapted.call_with(values, lambda: adapted.predict(*inputs))
         with artifact.applied(backbone):
             found = backbone.predict(*inputs)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -13,7 +13,7 @@ from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.projections import fingerprint, projections, shapes
 from cones.search import loss
-from cones.search.selection import by_layer, laid, top
+from cones.search.selection import flatten_positions, split_by_layer, top
 from cones.subjects.subject import Examples, Subject
 
 
@@ -59,7 +59,7 @@ def test_what_matters_in_general_is_left_out(
     monkeypatch.setattr(controls, "importance", kept)
     neurons = cns_neurons(backbone, subject(), 0.1)
     mine, general = found
-    chosen = laid(neurons.indices, shapes(projections(backbone, "all")))
+    chosen = flatten_positions(neurons.indices, shapes(projections(backbone, "all")))
     common = top(general, len(neurons))
     assert not np.isin(chosen, common).any()
     assert np.isin(top(mine, len(neurons)), common).any()  # without that rule some would be in
@@ -76,7 +76,7 @@ def test_importance_is_the_gradient_of_the_denoising_loss(
     scores = importance(backbone, examples, seed=4)
     place = scores.argmax()
     weights = projections(backbone, "all")
-    found = by_layer(place[None], shapes(weights))
+    found = split_by_layer(place[None], shapes(weights))
     ((layer, index),) = ((layer, int(index[0])) for layer, index in found.items() if len(index))
     generator = torch.Generator().manual_seed(4)
     batch = examples.draw(controls.BATCH, backbone.timesteps, generator)

@@ -18,13 +18,13 @@ from cones.files.writing import safetensors_bytes
 from cones.models.loading import load_backbone
 from cones.neurons.neuronfile import to_bytes
 from cones.search import algorithms as search
-from cones.search.algorithms import Steps
 from cones.search.checkpoint import FORMAT, Checkpoint, KeptSearch
 from cones.search.config import FindConfig
 from cones.search.find import find
+from cones.search.loop import SearchLoop
 from cones.subjects.subject import Subject
 
-Search = Callable[[Quadratic, Steps], torch.Tensor]
+Search = Callable[[Quadratic, SearchLoop], torch.Tensor]
 SEARCHES: dict[str, Search] = {
     "one-pass": lambda objective, steps: search.one_pass(objective, steps),
     "paper": lambda objective, steps: search.paper(objective, steps, 1e-3),
@@ -55,13 +55,13 @@ def opened(path: Path, every: int = 5, **settings: Any) -> Iterator[KeptSearch]:
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("at", [1, 10, 11, 39])
 def test_a_stopped_search_goes_on_to_the_same_votes(name: str, at: int, tmp_path: Path) -> None:
-    whole = SEARCHES[name](Quadratic(0.5), Steps(Quadratic(0.5), 40, None))
+    whole = SEARCHES[name](Quadratic(0.5), SearchLoop(Quadratic(0.5), 40, None))
     path, objective = tmp_path / "kept.safetensors", Quadratic(0.5)
     with pytest.raises(Stop), opened(path) as kept:
-        SEARCHES[name](objective, Steps(objective, 40, stopping(at), kept=kept))
+        SEARCHES[name](objective, SearchLoop(objective, 40, stopping(at), kept=kept))
     seen: list[int] = []
     with opened(path, resume=True) as kept:
-        steps = Steps(objective, 40, lambda _, done, *__: seen.append(done), kept=kept)
+        steps = SearchLoop(objective, 40, lambda _, done, *__: seen.append(done), kept=kept)
         assert torch.equal(SEARCHES[name](objective, steps), whole)
     assert seen[0] == (at - 1) // 5 * 5 + 1  # what was kept is not done again
 
@@ -69,9 +69,9 @@ def test_a_stopped_search_goes_on_to_the_same_votes(name: str, at: int, tmp_path
 def test_the_count_of_dropped_steps_goes_on(tmp_path: Path) -> None:
     path, objective = tmp_path / "kept.safetensors", Quadratic(0.5, broken=2)
     with pytest.raises(Stop), opened(path, 1) as kept:
-        search.one_pass(objective, Steps(objective, 60, stopping(4), kept=kept))
+        search.one_pass(objective, SearchLoop(objective, 60, stopping(4), kept=kept))
     with opened(path, 1, resume=True) as kept:
-        steps = Steps(objective, 60, None, kept=kept)
+        steps = SearchLoop(objective, 60, None, kept=kept)
         search.one_pass(objective, steps)
     assert steps.dropped == 2
 
@@ -82,7 +82,7 @@ def test_without_resuming_a_checkpoint_is_replaced(tmp_path: Path) -> None:
         seen: list[int] = []
         with opened(tmp_path / "kept.safetensors") as kept:
             told = lambda _, done, *__, to=seen: to.append(done)  # noqa: E731
-            search.one_pass(objective, Steps(objective, 10, told, kept=kept))
+            search.one_pass(objective, SearchLoop(objective, 10, told, kept=kept))
         assert len(seen) == 10
 
 
@@ -168,10 +168,10 @@ def test_where_it_cannot_be_kept_a_search_goes_on(
         raise OSError(28, "No space left on device")
 
     objective = Quadratic(0.5)
-    whole = search.one_pass(objective, Steps(objective, 20, None))
+    whole = search.one_pass(objective, SearchLoop(objective, 20, None))
     with monkeypatch.context() as patched, opened(tmp_path / "kept.safetensors") as kept:
         patched.setattr("os.fsync", full)
-        found = search.one_pass(objective, Steps(objective, 20, None, kept=kept))
+        found = search.one_pass(objective, SearchLoop(objective, 20, None, kept=kept))
     assert torch.equal(found, whole)
     (line,) = caplog.messages
     assert "cannot be written (No space left on device)" in line and "the search goes on" in line

@@ -9,8 +9,8 @@ from reference import One, mask_gradient
 from tiny import tiny_pipeline
 
 from cones.models.loading import load_backbone
-from cones.search.algorithms import Steps
 from cones.search.config import FindConfig
+from cones.search.loop import SearchLoop
 from cones.search.objective import ImplantingLoss, Sample
 from cones.subjects.subject import Examples
 
@@ -47,7 +47,7 @@ def by_reference(
     loss, gradients = mask_gradient(
         backbone.denoiser,
         scheduler.alphas_cumprod,
-        objective.named(mask),
+        objective.unflatten(mask),
         samples[: config.batch],
         samples[config.batch :],
         config.prior_weight,
@@ -82,7 +82,7 @@ def test_the_fast_gradient_is_that_of_the_plain_reference(
     assert objective.backbone.denoiser.is_gradient_checkpointing == checkpointing
     mask = random_mask(objective, strength)
     loss, expected = by_reference(objective, mask, step=5)
-    steps = Steps(objective, 10, None)
+    steps = SearchLoop(objective, 10, None)
     score = steps.score(objective.theta * mask, 5)
     assert score.dtype == expected.dtype == torch.float64
     assert expected.norm() > 0

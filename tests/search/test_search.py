@@ -9,12 +9,12 @@ from torch import Tensor
 
 from cones.errors import ConesError
 from cones.search import algorithms as search
-from cones.search.algorithms import Steps
+from cones.search.loop import SearchLoop
 from cones.search.selection import top
 
 
-def steps(objective: Quadratic, total: int = 80) -> Steps:
-    return Steps(objective, total, None)
+def steps(objective: Quadratic, total: int = 80) -> SearchLoop:
+    return SearchLoop(objective, total, None)
 
 
 def in_loop(objective: Quadratic, total: int = 80) -> Tensor:
@@ -107,7 +107,7 @@ def test_many_batches_that_are_not_finite_end_the_search() -> None:
 def test_every_step_is_reported() -> None:
     seen: list[tuple[str, int, int]] = []
     objective = Quadratic(coupling=0.0)
-    told = Steps(objective, 4, lambda stage, done, total, _: seen.append((stage, done, total)))
+    told = SearchLoop(objective, 4, lambda stage, done, total, _: seen.append((stage, done, total)))
     search.one_pass(objective, told)
     assert seen == [("search", k, 4) for k in (1, 2, 3, 4)]
 

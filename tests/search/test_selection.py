@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones.errors import InputError
-from cones.search.selection import by_layer, neuron_count, top
+from cones.search.selection import neuron_count, split_by_layer, top
 
 SHAPES = {"b": (3, 4), "a": (2, 2), "c": (5, 1)}
 TOTAL = 12 + 4 + 5
@@ -16,7 +16,7 @@ TOTAL = 12 + 4 + 5
 @given(st.sets(st.integers(0, TOTAL - 1)))
 def test_cutting_into_layers_loses_nothing(positions: set[int]) -> None:
     chosen = torch.tensor(sorted(positions, reverse=True), dtype=torch.int64)
-    layers = by_layer(chosen, SHAPES)
+    layers = split_by_layer(chosen, SHAPES)
     flat = np.zeros(TOTAL, bool)
     start = 0
     for layer, shape in SHAPES.items():

@@ -102,7 +102,7 @@ def test_the_report_is_of_each_subject_with_what_the_file_recommends(
 ) -> None:
     report = json.loads(tune_on(objective, both, QUICK).info["report"])
     weights = objective.theta.clone()
-    for layer, view in objective.named(weights).items():
+    for layer, view in objective.unflatten(weights).items():
         view.view(-1)[torch.tensor(both.indices[layer])] *= 1 - 1.25
     for number, token in enumerate(("sks", "zas")):
         assert report["before"][token] == objective.held_out(weights, number)
@@ -138,7 +138,7 @@ def test_tuning_goes_on_from_tuned_values(objective: ImplantingLoss, both: Conce
     still = replace(QUICK, precision="float32", steps=1, rate=1e-30)
     first = tune_on(objective, both, still)
     assert first.values is not None
-    for layer, weight in objective.named(objective.theta).items():
+    for layer, weight in objective.unflatten(objective.theta).items():
         found = weight.view(-1)[torch.tensor(both.indices[layer])] * (1 - 1.25)
         assert np.array_equal(first.values[layer], found.numpy())
     moved = tune_on(objective, both, QUICK)
@@ -162,7 +162,7 @@ def test_binary_is_zeroed_or_flipped_whichever_is_better(
     totals = {}
     for strength in (1.0, 2.0):
         weights = objective.theta.clone()
-        for layer, view in objective.named(weights).items():
+        for layer, view in objective.unflatten(weights).items():
             view.view(-1)[torch.tensor(binary.indices[layer])] *= 1 - strength
         losses = objective.held_out(weights)
         totals[strength] = losses["subject"] + QUICK.prior_weight * losses["prior"]

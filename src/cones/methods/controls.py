@@ -21,7 +21,7 @@ from cones.search import loss
 from cones.search.gradstats import GradientStats
 from cones.search.objective import LOSS_SCALE, check_subjects
 from cones.search.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
-from cones.search.selection import by_layer, neuron_count, top
+from cones.search.selection import neuron_count, split_by_layer, top
 from cones.subjects.subject import Batch, Examples, Subject
 
 BATCHES, BATCH = 32, 8  # of statistics, for the subject and again for other things
@@ -126,7 +126,7 @@ def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers
 
     for _ in range(BATCHES):
         batch = examples.draw(BATCH, backbone.timesteps, generator)
-        gradients = backbone.within(parameters(leaves), partial(gradients_on, batch))
+        gradients = backbone.call_with(parameters(leaves), partial(gradients_on, batch))
         pairs = zip(leaves.values(), gradients, strict=True)
         scores = [(leaf.detach() * gradient).abs().flatten() for leaf, gradient in pairs]
         stats.update(torch.cat(scores) / LOSS_SCALE)
@@ -147,7 +147,7 @@ def _control(
     chosen = top(scores(theta), neuron_count(density, len(theta)))
     return ConceptNeurons(
         shapes=shapes(weights),
-        indices=by_layer(chosen, shapes(weights)),
+        indices=split_by_layer(chosen, shapes(weights)),
         subjects=(subject,),
         base=BaseInfo(model_name(model), base_fingerprint(model)),
         info=info,

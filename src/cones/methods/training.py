@@ -163,7 +163,7 @@ class Training:
         for step in range(config.steps):
             optimiser.param_groups[0]["lr"] = config.rate * min(1.0, (step + 1) / WARM_UP)
             optimiser.zero_grad()
-            figures, total = self.backbone.within(
+            figures, total = self.backbone.call_with(
                 leaves.unet, partial(self._differentiated, leaves, step)
             )
             for each in trained:
@@ -184,7 +184,7 @@ class Training:
     def held_out(self, leaves: Leaves) -> Figures:
         """The mean losses on noise that no step of the training sees."""
         steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
-        found = self.backbone.within(
+        found = self.backbone.call_with(
             leaves.unet, lambda: [self._loss(leaves, step)[0] for step in steps]
         )
         return {key: sum(each[key] for each in found) / len(found) for key in found[0]}

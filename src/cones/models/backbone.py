@@ -58,15 +58,15 @@ _IN_FLOAT32 = "load the model in float32"
 
 
 class _Around(nn.Module):
-    """A denoiser around which `torch.func.functional_call` can do whatever work it is given."""
+    """A denoiser in which `torch.func.functional_call` can call any function."""
 
     def __init__(self, denoiser: nn.Module) -> None:
         super().__init__()
         self.denoiser = denoiser
 
-    def forward(self, work: Callable[[], Value]) -> Value:
-        """Does the work."""
-        return work()
+    def forward(self, fn: Callable[[], Value]) -> Value:
+        """Call it."""
+        return fn()
 
 
 @dataclass(frozen=True)
@@ -220,13 +220,15 @@ class Backbone:
             timesteps: int64 `[n]`.
             prompts: n of them.
             weights: layer -> weight to compute with in place of the model's own, which stay as
-                they are. To differentiate by them, see `within`.
+                they are. To differentiate by them, see `call_with`.
 
         Returns:
             float32, like `noisy`.
         """
         if weights is not None:
-            return self.within(parameters(weights), lambda: self.predict(noisy, timesteps, prompts))
+            return self.call_with(
+                parameters(weights), lambda: self.predict(noisy, timesteps, prompts)
+            )
 
         def run(*inputs: Tensor, **named: Any) -> Tensor:
             output: Tensor = self.denoiser(*inputs, **named, return_dict=False)[0]
@@ -239,21 +241,21 @@ class Backbone:
         return output.float()
 
     @alone
-    def within(self, replaced: Mapping[str, Tensor], work: Callable[[], Value]) -> Value:
-        """Does some work while the denoiser computes with other parameters; its own stay.
+    def call_with(self, parameters: Mapping[str, Tensor], fn: Callable[[], Value]) -> Value:
+        """Call a function while the denoiser computes with other parameters; its own stay.
 
-        Gradients are to be taken inside `work`: with gradient checkpointing the backward pass
+        Gradients are to be taken inside `fn`: with gradient checkpointing the backward pass
         repeats parts of the forward pass, with the parameters that are in place then.
 
         Args:
-            replaced: full name of a parameter -> what takes its place, in any float type.
-            work: what to do.
+            parameters: full name of a parameter -> what takes its place, in any float type.
+            fn: the function to call, without arguments.
 
         Returns:
-            What `work` returns.
+            What `fn` returns.
         """
-        named = {f"denoiser.{name}": each.to(self.dtype) for name, each in replaced.items()}
-        done: Value = functional_call(_Around(self.denoiser), named, (work,))
+        replaced = {f"denoiser.{name}": each.to(self.dtype) for name, each in parameters.items()}
+        done: Value = functional_call(_Around(self.denoiser), replaced, (fn,))
         return done
 
     @alone

@@ -6,116 +6,28 @@ with copies.
 """
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from cones.errors import ConesError
-from cones.progress import OnProgress
-from cones.search.checkpoint import KeptSearch
 from cones.search.gradstats import GradientStats
+from cones.search.loop import Objective, SearchLoop
 from cones.search.selection import largest
-
-Losses = Mapping[str, Tensor]  # without dimensions, where they were computed
 
 HEAD_START = 10.0  # votes: steps that all say the same
 TIES = 0.01  # of a step: latents closer than this are told apart by their gradients
-MAX_DROPPED = 0.05  # of the batches may give NaN or infinity
-LOOK = 10  # steps until the losses are read from a GPU: each reading makes it wait
 
 
-class Objective(Protocol):
-    """L_con as a function of the weights."""
-
-    theta: Tensor
-
-    def gradient(self, weights: Tensor, step: int) -> tuple[Losses, Tensor]:
-        """Losses and dL_con/dtheta at `weights` on the batches of a step; both float32 `[N]`."""
-        ...
-
-
-class Steps:
-    """Counts the steps of a search, drops those that are not finite, keeps and reports them."""
-
-    def __init__(
-        self,
-        objective: Objective,
-        total: int,
-        on_progress: OnProgress | None,
-        stage: str = "search",
-        kept: KeptSearch | None = None,
-    ) -> None:
-        """Prepares `total` steps on an objective.
-
-        Args:
-            objective: the loss.
-            total: how many.
-            on_progress: called after each with the name of the `stage`.
-            stage: what they are called.
-            kept: where they are kept.
-        """
-        self.objective, self.total, self.on_progress, self.stage = (
-            objective,
-            total,
-            on_progress,
-            stage,
-        )
-        self.kept = kept
-        self.dropped = torch.zeros((), dtype=torch.int64, device=objective.theta.device)
-
-    def over(self, **state: Tensor) -> Iterator[int]:
-        """The numbers of the steps that are left.
-
-        Args:
-            state: all that a step leaves to the next, changed in place; what a checkpoint keeps.
-
-        Raises:
-            InputError: the checkpoint cannot be resumed from.
-        """
-        whole = {**state, "dropped": self.dropped}
-        done = self.kept.restore(whole, self.total) if self.kept else 0
-        for step in range(done, self.total):
-            yield step
-            if self.kept and (step + 1) % self.kept.checkpoint.every == 0:
-                self.kept.save(step + 1, whole)
-
-    def score(self, weights: Tensor, step: int) -> Tensor:
-        """Theta * dL/dtheta of one step, float32 `[N]`; zeros, errors as for `gradient`."""
-        return self.objective.theta * self.gradient(weights, step)
-
-    def gradient(self, weights: Tensor, step: int) -> Tensor:
-        """dL/dtheta of one step, float32 `[N]`; zeros if it was not finite.
-
-        Raises:
-            ConesError: more than `MAX_DROPPED` of all steps were not finite.
-        """
-        losses, gradient = self.objective.gradient(weights, step)
-        finite = torch.stack([*losses.values()]).isfinite().all() & gradient.isfinite().all()
-        self.dropped += ~finite
-        looks = gradient.device.type == "cpu" or (step + 1) % LOOK == 0 or step + 1 == self.total
-        if self.on_progress is not None:
-            figures = {name: each.item() for name, each in losses.items()} if looks else {}
-            self.on_progress(self.stage, step + 1, self.total, figures)
-        if looks and self.dropped > MAX_DROPPED * self.total:
-            raise ConesError(
-                f"{self.stage}: {int(self.dropped)} of {self.total} batches gave NaN or infinity, "
-                f"more than {MAX_DROPPED:.0%}; use --mixed_precision no, and check the base model"
-            )
-        return torch.where(finite, gradient, 0.0)
-
-
-def one_pass(objective: Objective, steps: Steps) -> Tensor:
+def one_pass(objective: Objective, loop: SearchLoop) -> Tensor:
     """The mean scores at the unchanged model, float32 `[N]`: the naive reading of the paper."""
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
-    for step in steps.over(**stats.state_dict()):
-        stats.update(steps.score(objective.theta, step))
+    for step in loop.remaining(**stats.state_dict()):
+        stats.update(loop.score(objective.theta, step))
     return stats.mean
 
 
-def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
+def paper(objective: Objective, loop: SearchLoop, rho: float) -> Tensor:
     """Algorithm 1 of the paper, as far as it can be recovered.
 
     In each of K steps: s = theta * dL_con/dtheta, M_sum += s, theta <- theta * (1 - rho * s). The
@@ -129,9 +41,9 @@ def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
     # The factors' logarithms, in float64, which MPS lacks: in float32 a factor 1 - 2e-5 * s is 1.
     home = torch.device("cpu") if theta.device.type == "mps" else theta.device
     walked = torch.zeros(len(theta), dtype=torch.float64, device=home)
-    for step in steps.over(walked=walked, **stats.state_dict()):
+    for step in loop.remaining(walked=walked, **stats.state_dict()):
         factor = walked.exp().float().to(theta.device)
-        score = steps.score(theta * factor, step) * factor  # theta is the walked theta
+        score = loop.score(theta * factor, step) * factor  # theta is the walked theta
         stats.update(score)
         walked += torch.log1p(-rho * score.to(home).double())
     return stats.mean
@@ -140,7 +52,7 @@ def paper(objective: Objective, steps: Steps, rho: float) -> Tensor:
 def mask_in_the_loop(
     objective: Objective,
     count: int,
-    steps: Steps,
+    loop: SearchLoop,
     rate: float,
     strength: float,
     start: Tensor | None = None,
@@ -155,7 +67,7 @@ def mask_in_the_loop(
     Args:
         objective: the loss.
         count: neurons shut in the loop, from the middle of the run on.
-        steps: how many there are.
+        loop: gives the gradient of each step.
         rate: Adam's, in units of the latents.
         strength: of the shutting in the loop: 1 sets to zero, 2 flips the sign.
         start: positions that are shut from the first step on, `HEAD_START` ahead of the others.
@@ -170,14 +82,14 @@ def mask_in_the_loop(
         latent[start] -= HEAD_START * rate
         least = min(count, len(start))
     adam = _Adam.zeros_like(theta)
-    for step in steps.over(latent=latent, **adam.state_dict()):
-        size = max(least, round(count * min(1.0, step / (0.5 * steps.total))))
+    for step in loop.remaining(latent=latent, **adam.state_dict()):
+        size = max(least, round(count * min(1.0, step / (0.5 * loop.total))))
         weights = theta.clone()
         if size:
             shut = largest(_votes(latent, adam.first, rate), size)
             weights[shut] *= 1 - strength
         # The gradient of the mask M: shutting lowers M by one.
-        adam.descend(latent, steps.score(weights, step), step, _falling(rate, step, steps.total))
+        adam.descend(latent, loop.score(weights, step), step, _falling(rate, step, loop.total))
         latent.clamp_(max=1)
     return _votes(latent, adam.first, rate)
 
@@ -192,12 +104,12 @@ def _votes(latent: Tensor, gradient: Tensor, rate: float) -> Tensor:
     return gradient / size * (TIES * rate) - latent
 
 
-def fine_tuned(objective: Objective, steps: Steps, rate: float) -> tuple[Tensor, Tensor]:
+def fine_tuned(objective: Objective, loop: SearchLoop, rate: float) -> tuple[Tensor, Tensor]:
     """Trains all weights densely, with Adam: what `reconstruction` does by shutting alone.
 
     Args:
         objective: the loss.
-        steps: how many there are.
+        loop: gives the gradient of each step.
         rate: Adam's; it falls along a cosine.
 
     Returns:
@@ -205,9 +117,9 @@ def fine_tuned(objective: Objective, steps: Steps, rate: float) -> tuple[Tensor,
     """
     weights = objective.theta.clone()
     adam = _Adam.zeros_like(weights)
-    for step in steps.over(weights=weights, **adam.state_dict()):
-        gradient = steps.gradient(weights, step)
-        adam.descend(weights, gradient, step, _falling(rate, step, steps.total))
+    for step in loop.remaining(weights=weights, **adam.state_dict()):
+        gradient = loop.gradient(weights, step)
+        adam.descend(weights, gradient, step, _falling(rate, step, loop.total))
     return weights, adam.second
 
 

@@ -21,15 +21,15 @@ from cones.neurons.shutting import base_fingerprint, matching_weights
 from cones.neurons.union import Neurons, union
 from cones.progress import OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import Steps
 from cones.search.calibration import Choice, least_needed, line_search
 from cones.search.checkpoint import Checkpoint, KeptSearch
 from cones.search.config import DENSITIES, FindConfig
 from cones.search.identity import identity, model_identity
+from cones.search.loop import SearchLoop
 from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
 from cones.search.prior import DrawnImages
 from cones.search.reconstruction import Matrix, reconstruct
-from cones.search.selection import by_layer, laid, neuron_count, top
+from cones.search.selection import flatten_positions, neuron_count, split_by_layer, top
 from cones.subjects.subject import Subject, many_subjects_warning
 
 log = logging.getLogger("cones")
@@ -104,7 +104,7 @@ def find(
     strength, report = line_search(objective, chosen, config.strength_in_loop, on_progress)
     return ConceptNeurons(
         shapes=objective.shapes,
-        indices=by_layer(chosen, objective.shapes),
+        indices=split_by_layer(chosen, objective.shapes),
         subjects=tuple(each.info for each in subjects),
         strength=strength,
         base=BaseInfo(backbone.name, base_fingerprint(backbone)),
@@ -146,7 +146,7 @@ def _search(
 ) -> Choice:
     """Searches for `count` neurons; what it learned can choose fewer as well."""
     total = config.steps * len(objective.subjects)
-    steps = Steps(objective, total, on_progress, kept=kept)
+    steps = SearchLoop(objective, total, on_progress, kept=kept)
     if config.algorithm == "reconstruct":
         size = objective.theta.square().mean().sqrt().item()
         weights, squares = search.fine_tuned(objective, steps, config.rate * size)
@@ -158,7 +158,7 @@ def _search(
     else:
         begun = None
         if start is not None:
-            begun = laid(start.indices, objective.shapes).to(objective.theta.device)
+            begun = flatten_positions(start.indices, objective.shapes).to(objective.theta.device)
         votes = search.mask_in_the_loop(
             objective, count, steps, config.rate, config.strength_in_loop, begun
         )
@@ -174,7 +174,7 @@ def _compiled(
     row of weights stands.
     """
     theta, tuned, mean_squares = (
-        objective.named(each) for each in (objective.theta, weights, squares)
+        objective.unflatten(each) for each in (objective.theta, weights, squares)
     )
     grams = objective.grams(weights)
     matrices = [

@@ -18,7 +18,7 @@ from cones.neurons.projections import Layers, parameters, projections, shapes
 from cones.neurons.tokens import check_distinct_tokens
 from cones.progress import Figures, OnProgress
 from cones.search import loss
-from cones.search.algorithms import Losses
+from cones.search.loop import Losses
 from cones.search.prior import DrawnImages, all_class_images, prior_examples
 from cones.subjects.subject import Batch, Examples, Subject, joined
 
@@ -182,7 +182,7 @@ class ImplantingLoss:
             self._asked[step] = found
         return found
 
-    def named(self, weights: Tensor) -> dict[str, Tensor]:
+    def unflatten(self, weights: Tensor) -> dict[str, Tensor]:
         """Weights laid end to end, `[N]` -> layer -> weight [out, in]."""
         parts = torch.split(weights, [rows * columns for rows, columns in self.shapes.values()])
         return {
@@ -197,7 +197,7 @@ class ImplantingLoss:
             weights: float32 `[N]`; None for those that the denoiser computes with now.
             sample: what to compute it on.
         """
-        named = None if weights is None else self.named(weights)
+        named = None if weights is None else self.unflatten(weights)
         prediction = loss.predict(self.backbone, sample.batch, named)
         error = loss.squared_error(prediction, sample.wanted)
         return error[: sample.subject], error[sample.subject :]
@@ -216,7 +216,7 @@ class ImplantingLoss:
             (gradient,) = torch.autograd.grad(total * LOSS_SCALE, leaf)
             return torch.stack([subject, prior]).detach(), gradient
 
-        found = self.backbone.within(parameters(self.named(leaf)), differentiated)
+        found = self.backbone.call_with(parameters(self.unflatten(leaf)), differentiated)
         losses, gradient = self.processes.summed(*found)
         return {"subject": losses[0], "prior": losses[1]}, gradient / LOSS_SCALE
 

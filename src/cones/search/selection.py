@@ -12,11 +12,11 @@ from cones.neurons.codec import Indices
 
 
 def neuron_count(density: float, size: int, subjects: int = 1) -> int:
-    """How many neurons a density is, for some subjects together.
+    """Return how many neurons a density is, for some subjects together.
 
     Args:
-        density: share of the weights for each subject.
-        size: number of weights.
+        density: share of the weights for each subject, in (0, 1).
+        size: number of weights, N.
         subjects: number of subjects.
 
     Raises:
@@ -33,14 +33,14 @@ def neuron_count(density: float, size: int, subjects: int = 1) -> int:
 
 
 def top(scores: Tensor, count: int) -> Tensor:
-    """The positions of the `count` largest scores, int64, in no order.
+    """Return the positions of the `count` largest scores, int64 `[count]`, in no order.
 
     Args:
         scores: float32 `[N]`.
         count: at most N.
 
     Raises:
-        InputError: a score is NaN: it cannot be ranked.
+        InputError: a score is NaN, which cannot be ranked.
     """
     if torch.isnan(scores).any():
         raise InputError("scores: some are NaN, which cannot be ranked; lower the rate")
@@ -48,27 +48,38 @@ def top(scores: Tensor, count: int) -> Tensor:
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
-    """`top` without the look for NaN, which makes a GPU wait."""
+    """Return what `top` does, without its check for NaN, for which a GPU has to be waited for."""
     return scores.topk(count, sorted=False).indices
 
 
-def by_layer(chosen: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Indices]:
-    """Positions in all weights laid end to end -> each layer's own sorted flat positions.
+def split_by_layer(positions: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Indices]:
+    """Split positions in the concatenated weights into each layer's own, sorted.
 
     Args:
-        chosen: int64, in `[0, N)`, without repetition.
-        shapes: layer -> shape, in the order in which they were laid.
+        positions: int64, in `[0, N)`, without repetition.
+        shapes: layer -> shape, in the order in which the weights were concatenated.
     """
-    order = np.sort(chosen.cpu().numpy())
-    sizes = [rows * columns for rows, columns in shapes.values()]
-    edges = np.concatenate([[0], np.cumsum(sizes)])
+    order = np.sort(positions.cpu().numpy())
+    edges = _edges(shapes)
     cuts = np.searchsorted(order, edges)
     return {layer: order[cuts[k] : cuts[k + 1]] - edges[k] for k, layer in enumerate(shapes)}
 
 
-def laid(indices: Mapping[str, Indices], shapes: Mapping[str, tuple[int, int]]) -> Tensor:
-    """The reverse of `by_layer`: positions in all weights laid end to end, int64."""
-    sizes = [rows * columns for rows, columns in shapes.values()]
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+def flatten_positions(
+    indices: Mapping[str, Indices], shapes: Mapping[str, tuple[int, int]]
+) -> Tensor:
+    """Return the positions in the concatenated weights, int64: the inverse of `split_by_layer`.
+
+    Args:
+        indices: layer -> flat positions in its weight, of all layers in `shapes`.
+        shapes: layer -> shape, in the order in which the weights were concatenated.
+    """
+    starts = _edges(shapes)[:-1]
     parts = [indices[layer] + start for layer, start in zip(shapes, starts, strict=True)]
     return torch.from_numpy(np.concatenate(parts))
+
+
+def _edges(shapes: Mapping[str, tuple[int, int]]) -> np.ndarray:
+    """Return where each layer begins in the concatenated weights, and where the last one ends."""
+    sizes = [rows * columns for rows, columns in shapes.values()]
+    return np.cumsum([0, *sizes])

@@ -24,10 +24,10 @@ from cones.neurons.shutting import matching_weights
 from cones.neurons.union import Neurons, union
 from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
-from cones.search.algorithms import Steps
 from cones.search.config import Precision, TuneConfig
+from cones.search.loop import SearchLoop
 from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
-from cones.search.selection import by_layer, laid, top
+from cones.search.selection import flatten_positions, split_by_layer, top
 from cones.subjects.subject import Subject
 
 
@@ -101,14 +101,14 @@ def tune_on(
     on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
     """`tune` on a `joint_loss`, which serves for several precisions, rates and numbers of steps."""
-    steps = Steps(objective, config.steps * len(objective.subjects), on_progress, "tune")
-    at = laid(neurons.indices, objective.shapes).to(objective.theta.device)
+    steps = SearchLoop(objective, config.steps * len(objective.subjects), on_progress, "tune")
+    at = flatten_positions(neurons.indices, objective.shapes).to(objective.theta.device)
     start = _recommended(objective, neurons, at)
     if config.precision == "binary":
         chosen, strength = _reselected(objective, at, neurons.strength, steps, config)
         tuned = replace(
             neurons,
-            indices=by_layer(chosen, objective.shapes),
+            indices=split_by_layer(chosen, objective.shapes),
             values=None,
             strength=strength,
         )
@@ -173,7 +173,7 @@ def _tuned(
     at: Tensor,
     sizes: list[int],
     start: Tensor,
-    steps: Steps,
+    steps: SearchLoop,
     config: TuneConfig,
 ) -> Tensor:
     """Adam on the values of the neurons, `[n]`, rounded as they will be stored.
@@ -182,7 +182,7 @@ def _tuned(
     `sizes` are the numbers of neurons in each layer.
     """
     count = len(objective.subjects)
-    means = [w.square().mean().sqrt() for w in objective.named(objective.theta).values()]
+    means = [w.square().mean().sqrt() for w in objective.unflatten(objective.theta).values()]
     scale = torch.stack(means).repeat_interleave(torch.tensor(sizes, device=at.device))
     rounded = _rounding(config.precision, sizes)
     moved = torch.zeros_like(start)  # in units of the scale
@@ -211,7 +211,7 @@ def _rounding(precision: Precision, sizes: list[int]) -> Callable[[Tensor], Tens
 
 
 def _reselected(
-    objective: ImplantingLoss, at: Tensor, strength: float, steps: Steps, config: TuneConfig
+    objective: ImplantingLoss, at: Tensor, strength: float, steps: SearchLoop, config: TuneConfig
 ) -> tuple[Tensor, float]:
     """As many neurons, searched from those given; zeroed or flipped, whichever is better."""
     in_loop = 2.0 if strength > 1.5 else 1.0
