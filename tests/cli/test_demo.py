@@ -38,7 +38,7 @@ def test_the_demonstration_makes_its_files(tmp_path: Path) -> None:
 def test_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone(tiny_pipeline())
     monkeypatch.setattr(Opening, "backbone", lambda _: backbone)
-    monkeypatch.setattr(sys.modules["cones.search.find"], "FindConfig", lambda: QUICK)
+    monkeypatch.setattr(sys.modules["cones.search.config"], "FindConfig", lambda: QUICK)
     told = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert f"look at: {tmp_path / 'contact_sheet.png'}\n" in told.stdout

@@ -198,7 +198,7 @@ def test_a_neuron_file_is_the_same_bytes_after_an_interruption(tmp_path: Path) -
     def nothing(stage: str, *_: Any) -> None:
         raise AssertionError(stage)
 
-    told = "density 0.03 -> 0.025, batch 2 -> 8, prior_batch 2 -> 8; give those"
+    told = "batch 2 -> 8, prior_batch 2 -> 8, density 0.03 -> 0.025; give those"
     with pytest.raises(InputError, match=told):  # before anything is drawn
         find(
             backbone,
