@@ -37,8 +37,10 @@ class Shutting(WeightAdapterBase):
         index, values = (each if each is None else each.to(weight.device) for each in self.weights)
         flat = weight.view(-1)
         before = flat[index]
-        target = torch.zeros_like(before) if values is None else values.to(before)
-        flat[index] = torch.lerp(before, target, strength)
+        if values is None:
+            flat[index] = before * (1 - strength)
+        else:
+            flat[index] = torch.lerp(before, values.to(before), strength)
         return weight
 
 

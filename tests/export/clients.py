@@ -84,6 +84,7 @@ def comfyui() -> Any:
         import comfy.sd
         import comfy.supported_models
         import comfy.utils
+        import folder_paths  # noqa: F401  (for nodes)
 
         return comfy
 
@@ -109,6 +110,7 @@ def unet_config(given: Any) -> dict[str, Any]:
     depths = given.transformer_layers_per_block
     levels = len(given.block_out_channels)
     depths = [depths] * levels if isinstance(depths, int) else list(depths)
+    middle = depths[-1]
     depths = [
         depth if "CrossAttn" in kind else 0
         for depth, kind in zip(depths, given.down_block_types, strict=True)
@@ -123,7 +125,7 @@ def unet_config(given: Any) -> dict[str, Any]:
         "channel_mult": [n // given.block_out_channels[0] for n in given.block_out_channels],
         "transformer_depth": [depth for depth in depths for _ in range(layers)],
         "transformer_depth_output": [depth for depth in depths for _ in range(layers + 1)],
-        "transformer_depth_middle": depths[-1],
+        "transformer_depth_middle": middle,
         "context_dim": given.cross_attention_dim,
         "num_heads": 4,
         "use_spatial_transformer": True,

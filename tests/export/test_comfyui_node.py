@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,14 @@ NODE = Path(__file__).parents[2] / "integrations" / "comfyui"
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The node's package, as ComfyUI imports it; its files are in `tmp_path`."""
+    """The node's package, as ComfyUI imports it; its files are in `tmp_path / "cones"`."""
     comfyui()
-    paths: Any = ModuleType("folder_paths")
-    paths.models_dir = str(tmp_path)
-    paths.add_model_folder_path = lambda *_: None
-    paths.get_filename_list = lambda _: [each.name for each in tmp_path.iterdir()]
-    paths.get_full_path = lambda _, name: str(tmp_path / name)
-    monkeypatch.setitem(sys.modules, "folder_paths", paths)
+    import folder_paths
+
+    for name in ("cones", "loras"):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([], set()))
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    (tmp_path / "cones").mkdir()
     spec = importlib.util.spec_from_file_location("cones_node", NODE / "__init__.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -46,7 +45,7 @@ def tuned(neurons: ConceptNeurons) -> ConceptNeurons:
     return replace(neurons, values=values)
 
 
-@pytest.mark.parametrize("strength", [-1.0, 1.0, 0.5])
+@pytest.mark.parametrize("strength", [-1.0, 1.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_list_of_files_is_shut_in_a_copy_and_the_base_stays(
     node: Any, kind: str, strength: float, tmp_path: Path
@@ -54,9 +53,11 @@ def test_a_list_of_files_is_shut_in_a_copy_and_the_base_stays(
     backbone = small_backbone(kind)
     subjects = [drawn(backbone, "sks", "text"), drawn(backbone, "ohwx")]
     for each in subjects:
-        each.save(tmp_path / f"{each.subjects[0].token}.cones.safetensors")
+        each.save(tmp_path / "cones" / f"{each.subjects[0].token}.cones.safetensors")
     patcher, known = comfyui_patcher(comfyui(), backbone.denoiser)
     choose, shut = (each() for each in node.NODE_CLASS_MAPPINGS.values())
+    offered = ["ohwx.cones.safetensors", "sks.cones.safetensors"]
+    assert choose.INPUT_TYPES()["required"]["file"] == (offered,)
     (files,) = choose.choose(*choose.choose("sks.cones.safetensors"))
     (files,) = choose.choose("ohwx.cones.safetensors", files)
     (made,) = shut.shut(patcher, files, strength)
@@ -74,7 +75,7 @@ def test_a_list_of_files_is_shut_in_a_copy_and_the_base_stays(
 def test_two_nodes_in_a_row_shut_a_shared_neuron_once(node: Any, tmp_path: Path) -> None:
     backbone = small_backbone("sd")
     neurons = tuned(drawn(backbone))
-    neurons.save(tmp_path / "sks.cones.safetensors")
+    neurons.save(tmp_path / "cones" / "sks.cones.safetensors")
     patcher, known = comfyui_patcher(comfyui(), backbone.denoiser)
     shut = node.NODE_CLASS_MAPPINGS["ConesShutNeurons"]().shut
     (once,) = shut(patcher, "sks.cones.safetensors", 1.0)
@@ -84,8 +85,13 @@ def test_two_nodes_in_a_row_shut_a_shared_neuron_once(node: Any, tmp_path: Path)
     assert all(torch.equal(theirs[name], ours[name].half()) for name in theirs)
 
 
+def test_a_file_that_is_not_there_is_refused(node: Any) -> None:
+    with pytest.raises(ValueError, match=r"^no.such: is no neuron file in models/cones"):
+        node.NODE_CLASS_MAPPINGS["ConesShutNeurons"]().shut(None, "no.such", 1.0)
+
+
 def test_neurons_of_another_model_are_refused(node: Any, tmp_path: Path) -> None:
-    drawn(small_backbone("sdxl")).save(tmp_path / "sks.cones.safetensors")
+    drawn(small_backbone("sdxl")).save(tmp_path / "cones" / "sks.cones.safetensors")
     patcher, _ = comfyui_patcher(comfyui(), small_backbone("sd").denoiser)
     with pytest.raises(BaseModelError, match=r"expected the shape .* found .*; load that base"):
         node.NODE_CLASS_MAPPINGS["ConesShutNeurons"]().shut(patcher, "sks.cones.safetensors", 1.0)

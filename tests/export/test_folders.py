@@ -13,6 +13,7 @@ from cones.errors import InputError
 from cones.export import export
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
+from cones.neurons.shutting import shut
 
 
 def any_backbone(kind: str) -> Backbone:
@@ -56,8 +57,6 @@ def test_peft_draws_with_the_adapter_unmerged(tmp_path: Path) -> None:
     neurons = drawn(backbone, which="text")
     export(backbone, neurons, tmp_path / "shira", "shira")
     noisy = (torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.randn(1, 7, 32))
-    from cones.neurons.shutting import shut
-
     with torch.no_grad(), shut(backbone, neurons):
         ours = unet(*noisy).sample
     adapted = peft.PeftModel.from_pretrained(unet, tmp_path / "shira")
@@ -65,12 +64,13 @@ def test_peft_draws_with_the_adapter_unmerged(tmp_path: Path) -> None:
         assert torch.equal(adapted(*noisy).sample, ours)
 
 
-def test_too_many_neurons_for_shira_are_refused(tmp_path: Path) -> None:
+def test_no_neurons_and_too_many_for_shira_are_refused(tmp_path: Path) -> None:
     backbone = small_backbone("sd")
     with pytest.raises(InputError, match=r"to_k: SHiRA has \d+ places .* use --to diffusers$"):
         export(backbone, drawn(backbone, density=0.95), tmp_path / "shira", "shira")
-    with pytest.raises(InputError, match="no neurons to export"):
-        export(backbone, drawn(backbone, density=0.0), tmp_path / "shira", "shira")
+    for to in ("shira", "comfyui"):
+        with pytest.raises(InputError, match="no neurons to export"):
+            export(backbone, drawn(backbone, density=0.0), tmp_path / to, to)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

@@ -80,6 +80,7 @@ def test_the_metadata_say_model_and_words_and_the_names_are_the_kinds_own(
     assert metadata["ss_base_model_version"] == base
     assert json.loads(metadata["ss_tag_frequency"]) == {"sks robot": {"sks robot": 1}}
     assert metadata["modelspec.trigger_phrase"] == "sks robot"
+    assert metadata["ss_v2"] == "False"
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux", "pixart"])

@@ -78,4 +78,5 @@ COMMANDS = {
     "eval": "evaluate",
     "score": "evaluate",
     "finetune": "tune",
+    "convert": "export",
 }

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cones.errors import InputError
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.projections import denoiser
 from cones.neurons.shutting import shut
@@ -22,9 +23,12 @@ def differences(model: object, neurons: ConceptNeurons, strength: float | None) 
         strength: None for what the neurons recommend.
 
     Raises:
-        InputError: the strength is out of range, or the model's weights are not plain.
+        InputError: there are no neurons, the strength is out of range, or the model's weights are
+            not plain.
         BaseModelError: the neurons are of a model of another layout.
     """
+    if not len(neurons):
+        raise InputError("no neurons to export; an adapter needs at least one")
     with shut(model, neurons, strength):
         shut_values = _at(model, neurons)
     values = _at(model, neurons)

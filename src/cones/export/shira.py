@@ -68,10 +68,8 @@ def _rank(neurons: ConceptNeurons, values: Differences) -> int:
     """The least rank that has a place for each neuron.
 
     Raises:
-        InputError: there is none: too many neurons in a layer, or no neurons at all.
+        InputError: there is none: a layer has too many neurons.
     """
-    if not values:
-        raise InputError("no neurons to export; an adapter needs at least one")
     shapes = {layer: neurons.shapes[layer] for layer in values}
     rank = max(-(-len(value) // sum(shapes[layer])) for layer, value in values.items())
     for layer, (out, into) in shapes.items():
