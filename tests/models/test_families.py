@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from refusals import refusal
 from tiny import tiny_pipeline
-from tiny_families import PIPELINES, tiny_pixart_pipeline, tiny_sdxl_pipeline
+from tiny_families import PIPELINES, tiny_pixart_pipeline, tiny_sd3_pipeline, tiny_sdxl_pipeline
 from torch import Tensor
 
 from cones.errors import BaseModelError, BaseModelWarning, InputError
@@ -290,11 +290,26 @@ def test_prompts_are_read_as_far_as_the_pipeline_reads_them(family: str) -> None
     room = {"sdxl": 30, "sd3": 30, "flux": 511, "pixart": 299}[family]
     start = "a " * (room - 1)
     assert model.check_prompt(start + "a") is None
-    assert model.check_prompt(start + "a a") is not None
+    assert ("only its T5 reads what follows" if family == "sd3" else "no effect") in (
+        model.check_prompt(start + "a a") or ""
+    )
     one, other = (model.encode_prompts([start + word]) for word in ("a", "mug"))
     assert not torch.equal(one.states, other.states)
     with pytest.raises(InputError, match=f"'sks' stands behind token {room}"):
         model.check_prompt(start + "a sks", ["sks"])
+
+
+@pytest.mark.parametrize("t5", [True, False])
+def test_only_t5_reads_on_in_stable_diffusion_3(t5: bool) -> None:
+    pipeline = tiny_sd3_pipeline()
+    if not t5:
+        pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    model = load_backbone(pipeline)
+    start = "a " * model.family.max_prompt_tokens
+    one, other = (model.encode_prompts([start + word]).states for word in ("a", "mug"))
+    assert torch.equal(one, other) is not t5
+    told = model.check_prompt(start + "mug") or ""
+    assert ("only its T5 reads what follows" if t5 else "what follows has no effect") in told
 
 
 @pytest.mark.parametrize("family", ["flux", "pixart"])

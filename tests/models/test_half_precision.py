@@ -1,5 +1,6 @@
 """A model in float16 or bfloat16 is searched as in float32, but for rounding."""
 
+import threading
 from functools import cache
 
 import numpy as np
@@ -9,10 +10,12 @@ from PIL import Image
 from tiny import tiny_pipeline
 from tiny_families import tiny_flux_pipeline, tiny_sdxl_pipeline
 
+from cones.errors import BusyError
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.shutting import shut
+from cones.sampling.generate import generate
 from cones.search.config import FindConfig
 from cones.search.find import find
 from cones.search.objective import ImplantingLoss
@@ -74,3 +77,38 @@ def test_shutting_restores_every_byte(dtype: torch.dtype) -> None:
         pass
     after = model.denoiser.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nobody_draws_while_the_autoencoder_of_a_half_model_is_in_float32() -> None:
+    model = load_backbone(tiny_pipeline().to(torch.bfloat16))
+    before = {name: value.clone() for name, value in model.pipeline.vae.state_dict().items()}
+    refused: list[bool] = []
+
+    def draw() -> None:
+        with pytest.raises(BusyError):
+            generate(model, "a mug", steps=1, wait=0)
+        refused.append(True)
+
+    def encoding(*_: object) -> None:
+        assert model.pipeline.vae.dtype == torch.float32
+        stranger = threading.Thread(target=draw)
+        stranger.start()
+        stranger.join()
+
+    hook = model.pipeline.vae.encoder.register_forward_pre_hook(encoding)
+    model.encode_images(ROBOT.images)
+    hook.remove()
+    assert refused
+    after = model.pipeline.vae.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert model.pipeline.vae.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_autoencoder_that_is_exact_stays_as_it_is(dtype: torch.dtype) -> None:
+    model = load_backbone(tiny_pipeline().to(dtype))
+    weight = next(model.pipeline.vae.parameters())
+    address = weight.data_ptr()
+    means, _ = model.encode_images(ROBOT.images)
+    assert means.dtype == torch.float32
+    assert (weight.data_ptr(), weight.dtype) == (address, dtype)

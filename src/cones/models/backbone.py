@@ -174,10 +174,10 @@ class Backbone:
         with self.family.encoding_vae() as vae:
             for start in range(0, len(images), batch):
                 some = images[start : start + batch]
-                pixels = to_tensor(squares(some, self.resolution), vae.device)
+                pixels = to_tensor(squares(some, self.resolution), vae.device).to(vae.dtype)
                 mean, deviation = _moments(vae.encode(pixels))
-                means.append(mean)
-                deviations.append(deviation)
+                means.append(mean.float())
+                deviations.append(deviation.float())
         for part in (*means, *deviations):
             require_finite(self.pipeline, "the images' latents", part, _IN_FLOAT32)
         centre, scale = (
@@ -310,10 +310,9 @@ class Backbone:
                         f"{self.name} cuts prompts off ({len(ids)} tokens found); shorten the "
                         "prompt"
                     )
-        return (
-            f"prompt {said}: has {most} tokens, {self.name} reads the first {room}; "
-            "what follows has no effect"
-        )
+        further = self.family.further_reader
+        rest = f"only its {further} reads what follows" if further else "what follows has no effect"
+        return f"prompt {said}: has {most} tokens, {self.name} reads the first {room}; {rest}"
 
     @alone
     def prompt_remarks(self, prompt: str) -> list[str]:

@@ -78,6 +78,11 @@ class Family(ABC):
         return self.length - self.num_prefix_tokens - 1
 
     @property
+    def further_reader(self) -> str | None:
+        """Who reads a prompt beyond `max_prompt_tokens`, by name; None if nobody does."""
+        return None
+
+    @property
     def sample_size(self) -> int:
         """Height and width of the latents that it was made for."""
         return int(self.config.sample_size)
@@ -129,9 +134,15 @@ class Family(ABC):
 
     @contextmanager
     def encoding_vae(self) -> Iterator[Any]:
-        """The autoencoder, in float32 for a while: some overflow in float16, all lose in half."""
+        """The autoencoder, in float32 if it was in half: some overflow in float16, all lose in it.
+
+        Whoever draws meanwhile would decode by it: be in a block on the model (`Block`).
+        """
         vae = self.pipeline.vae
         dtype = vae.dtype
+        if dtype not in (torch.float16, torch.bfloat16):
+            yield vae
+            return
         try:
             yield nn.Module.to(vae, torch.float32)  # diffusers' own warns of every such call
         finally:

@@ -26,6 +26,11 @@ class StableDiffusion3(Flow):
     readers = ("tokenizer", "tokenizer_2")  # T5, which spells rare words, reads besides
 
     @property
+    def further_reader(self) -> str | None:
+        """T5 where it is loaded, which has a longer limit than CLIP."""
+        return None if self.pipeline.text_encoder_3 is None else "T5"
+
+    @property
     def largest(self) -> int | None:
         """As far as its positions go."""
         positions = int(self.config.pos_embed_max_size)
