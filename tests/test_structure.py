@@ -46,6 +46,8 @@ CONVENIENCES = {
     ("neurons.concept_neurons", "neurons.union"),
 }
 
+# The modules of the artefact that change or read a model; the others do without torch.
+NEED_TORCH = {f"neurons.{name}" for name in ("projections", "changes", "blocks", "shutting")}
 LIGHT = ("cones.neurons.concept_neurons", "cones.neurons.shutting", "cones.neurons.neuronfile")
 HEAVY = ("diffusers", "transformers", "matplotlib", "typer", "rich", "PIL")
 
@@ -193,17 +195,34 @@ def test_a_neuron_file_is_applied_without_the_finder() -> None:
     assert run_python("-c", code).stdout.split() == []
 
 
-def test_importing_cones_costs_little() -> None:
-    """Under 0.3 s without torch and numpy, the best of three, since the machine may be busy."""
+def import_seconds(code: str, modules: str) -> float:
+    """What the imports of some modules take, the best of three, since the machine may be busy.
+
+    Args:
+        code: imports them, and beforehand what is not to be counted.
+        modules: a pattern for the names of those that count; nested ones are in their time.
+    """
 
     def seconds() -> float:
-        report = run_python("-X", "importtime", "-c", "import numpy, torch; import cones").stderr
-        # "import time: self [us] | cumulative | name"; nested modules are in the cumulative time.
-        match = re.search(r"\|\s*(\d+) \| cones$", report, re.MULTILINE)
-        assert match, report[-2000:]
-        return int(match[1]) / 1e6
+        report = run_python("-X", "importtime", "-c", code).stderr
+        # "import time: self [us] | cumulative |   name", indented by the depth of nesting.
+        found = re.findall(rf"\|\s*(\d+) \| (?:{modules})$", report, re.MULTILINE)
+        assert found, report[-2000:]
+        return sum(map(int, found)) / 1e6
 
-    assert min(seconds() for _ in range(3)) < 0.3
+    return min(seconds() for _ in range(3))
+
+
+def test_importing_cones_costs_little() -> None:
+    assert import_seconds("import numpy, torch; import cones", "cones") < 0.3
+
+
+def test_the_artefact_is_read_without_torch() -> None:
+    names = {name for name in MODULES if name.startswith("neurons.")}
+    assert names > NEED_TORCH
+    imports = "; ".join(f"import cones.{name}" for name in sorted(names - NEED_TORCH))
+    code = f"import sys, numpy; {imports}; assert 'torch' not in sys.modules"
+    assert import_seconds(code, r"cones[\w.]*") < 0.3
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from cones.cli import options
 from cones.cli.console import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, OverlapCount, PairOverlap
+    from cones.neurons.overlap import JointOverlap, PairOverlap
+    from cones.neurons.overlap_count import OverlapCount
 
 
 def overlap(

@@ -10,7 +10,8 @@ from cones.sampling.pictures import KIND
 from cones.text import printable
 
 if TYPE_CHECKING:
-    from cones.neurons.overlap import JointOverlap, OverlapCount, PairOverlap
+    from cones.neurons.overlap import JointOverlap, PairOverlap
+    from cones.neurons.overlap_count import OverlapCount
     from cones.sampling.attention import AttentionMaps
 
 DPI = 150

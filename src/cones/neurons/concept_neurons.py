@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cones.checks import check_number
 from cones.errors import BaseModelError, InputError
 from cones.neurons.codec import Indices
+from cones.neurons.overlap_count import OverlapCount
 from cones.neurons.quaternary import Values
 from cones.neurons.tokens import check_distinct_tokens
 from cones.neurons.validation import (
@@ -62,21 +63,6 @@ class BaseInfo:
 
     def __post_init__(self) -> None:
         checked_texts("base model", self.name, self.fingerprint)
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """What two sets of neurons have in common.
-
-    Attributes:
-        shared: the number of neurons in both.
-        expected: what sets drawn at random, each as large in each layer, would share on average.
-        jaccard: shared neurons over neurons in either; 0 if there are none.
-    """
-
-    shared: int
-    expected: float
-    jaccard: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,15 +177,13 @@ class ConceptNeurons:
         values = self.values and {layer: v[keep[layer]] for layer, v in self.values.items()}
         return replace(self, indices=indices, values=values)
 
-    def overlap(self, other: "ConceptNeurons") -> Overlap:
+    def overlap(self, other: "ConceptNeurons") -> OverlapCount:
         """How many neurons two sets share, and how many chance would let them share."""
         first, second = aligned(self, other)
-        shared, expected = 0, 0.0
-        for layer, shape in first.shapes.items():
-            a, b = first.indices[layer], second.indices[layer]
-            shared += len(np.intersect1d(a, b, assume_unique=True))
-            expected += len(a) * len(b) / prod(shape)
-        return Overlap(shared, expected, shared / max(len(self) + len(other) - shared, 1))
+        return OverlapCount.total(
+            OverlapCount.of(first.indices[layer], second.indices[layer], prod(shape))
+            for layer, shape in first.shapes.items()
+        )
 
     def _identity(self) -> tuple[object, ...]:
         values = self.values and _bytes(self.values)

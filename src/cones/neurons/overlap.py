@@ -1,58 +1,14 @@
 """What sets of neurons have in common, against chance: how well subjects are disentangled."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from cones.errors import InputError
-from cones.neurons.codec import Indices
 from cones.neurons.concept_neurons import ConceptNeurons, aligned
-
-
-@dataclass(frozen=True)
-class OverlapCount:
-    """What two sets have in common, against sets of their sizes drawn at random in each layer.
-
-    Attributes:
-        shared: the number of neurons in both.
-        either: the number of neurons in either.
-        expected: the mean of `shared` by chance; it is hypergeometric in each layer.
-        deviation: its standard deviation by chance.
-    """
-
-    shared: int
-    either: int
-    expected: float
-    deviation: float
-
-    @property
-    def ratio(self) -> float | None:
-        """Shared over expected; None where not even one is expected, so that one says nothing."""
-        return self.shared / self.expected if self.expected >= 1 else None
-
-    @property
-    def z(self) -> float | None:
-        """By how many deviations more are shared than expected; None where `ratio` is.
-
-        None too where nothing can vary.
-        """
-        known = self.ratio is not None and self.deviation
-        return (self.shared - self.expected) / self.deviation if known else None
-
-    @property
-    def jaccard(self) -> float:
-        """Shared neurons over neurons in either; 0 if there are none."""
-        return self.shared / max(self.either, 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON types."""
-        names = ("shared", "expected", "deviation", "ratio", "z", "jaccard")
-        return {name: getattr(self, name) for name in names}
+from cones.neurons.overlap_count import OverlapCount
 
 
 @dataclass(frozen=True)
@@ -156,7 +112,7 @@ def grouped(pairs: Sequence[PairOverlap]) -> dict[str, OverlapCount]:
     for pair in pairs:
         for layer, shared in pair.layers.items():
             found.setdefault(_group(layer), []).append(shared)
-    return {group: OverlapCount(*_sums(parts)) for group, parts in found.items()}
+    return {group: OverlapCount.total(parts) for group, parts in found.items()}
 
 
 def words(neurons: ConceptNeurons) -> str:
@@ -168,25 +124,11 @@ def words(neurons: ConceptNeurons) -> str:
 def _pair(first: str, a: ConceptNeurons, second: str, b: ConceptNeurons) -> PairOverlap:
     a, b = aligned(a, b)
     layers = {
-        layer: _shared(a.indices[layer], b.indices[layer], prod(shape))
+        layer: OverlapCount.of(a.indices[layer], b.indices[layer], prod(shape))
         for layer, shape in a.shapes.items()
     }
-    return PairOverlap(*_sums(layers.values()), first, second, layers)
-
-
-def _shared(a: Indices, b: Indices, size: int) -> OverlapCount:
-    """Of two sets among `size` weights."""
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    expected = len(a) * len(b) / size
-    variance = expected * (size - len(a)) * (size - len(b)) / (size * max(size - 1, 1))
-    return OverlapCount(shared, len(a) + len(b) - shared, expected, math.sqrt(variance))
-
-
-def _sums(parts: Iterable[OverlapCount]) -> tuple[int, int, float, float]:
-    """The fields of `OverlapCount` for independent parts together."""
-    rows = [(each.shared, each.either, each.expected, each.deviation) for each in parts]
-    shared, either, expected, deviations = zip(*rows, strict=True)
-    return sum(shared), sum(either), sum(expected), math.hypot(*deviations)
+    total = OverlapCount.total(layers.values())
+    return PairOverlap(**vars(total), first=first, second=second, layers=layers)
 
 
 def _group(layer: str) -> str:
