@@ -85,6 +85,22 @@ def test_two_nodes_in_a_row_shut_a_shared_neuron_once(node: Any, tmp_path: Path)
     assert all(torch.equal(theirs[name], ours[name].half()) for name in theirs)
 
 
+def test_a_model_in_little_memory_is_patched_layer_by_layer(node: Any, tmp_path: Path) -> None:
+    comfy, backbone = comfyui(), small_backbone("sd")
+    for neurons in (drawn(backbone), tuned(drawn(backbone))):
+        neurons.save(tmp_path / "cones" / "sks.cones.safetensors")
+        patcher, known = comfyui_patcher(comfy, backbone.denoiser)
+        shut = node.NODE_CLASS_MAPPINGS["ConesShutNeurons"]().shut
+        (made,) = shut(patcher, "sks.cones.safetensors", 1.0)
+        ours = shut_weights(backbone, neurons)
+        for layer in neurons.indices:
+            key = f"diffusion_model.{known[f'{layer}.weight']}"
+            patch = comfy.model_patcher.LowVramPatch(key, made.patches)
+            patch.prepare(torch.empty(patch.memory_required(), dtype=torch.uint8), None)
+            found = patch(patcher.model.state_dict()[key].clone())
+            assert torch.equal(found, ours[f"{layer}.weight"].half())
+
+
 def test_a_file_that_is_not_there_is_refused(node: Any) -> None:
     with pytest.raises(ValueError, match=r"^no.such: is no neuron file in models/cones"):
         node.NODE_CLASS_MAPPINGS["ConesShutNeurons"]().shut(None, "no.such", 1.0)
