@@ -1,4 +1,4 @@
-"""The command line that the measurements in cells have in common."""
+"""The command line that the measurements with kept results have in common."""
 
 import argparse
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 from cones.comparison import store
 from cones.errors import InputError
 
+RESULTS = Path(__file__).parent / "results"
+
 
 def arguments(
-    module: str, description: str | None, writes: str, subjects: Path, cache: str
+    module: str, description: str | None, writes: str, subjects: Path
 ) -> argparse.ArgumentParser:
     """A parser of `--out`, `--subjects`, `--model`, `--split` and `--cache`.
 
@@ -17,21 +19,20 @@ def arguments(
         description: its docstring.
         writes: the names of the files that it writes.
         subjects: the default folder of the subjects' folders.
-        cache: the default folder of the cells.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)
     parser.add_argument("--out", type=Path, required=True, help=f"folder that gets {writes}")
     parser.add_argument("--subjects", type=Path, default=subjects, help="a folder of their folders")
     parser.add_argument("--model", default="toybox", help="as for the cones command")
     parser.add_argument("--split", type=_part, default=(0, 1), help="i/n: do the i-th of n parts")
-    parser.add_argument("--cache", type=Path, default=Path(cache), help="folder of what is done")
+    parser.add_argument("--cache", type=Path, default=RESULTS, help="folder of what is done")
     return parser
 
 
 def complete(missing: int) -> bool:
-    """Whether all cells are there; says so where they are not."""
+    """Whether all results are there; says so where they are not."""
     if missing:
-        print(f"{missing} cells are left to other parts; no report is written yet")
+        print(f"{missing} results are left to other parts; no report is written yet")
     return not missing
 
 

@@ -1,9 +1,9 @@
 """Measures concept neurons, the paper's ways to find them, and controls on the test subjects.
 
 `python -m benchmarks.evidence --out docs` writes `evidence.md` and `evidence.png` there. Every
-(subject, row) is one cell: a JSON file under `--cache`, named by a hash of all that it depends on,
-so a run goes on where an earlier one stopped. Several processes share the subjects:
-`--split 1/2 & --split 2/2`; the one that finds all cells done writes the report.
+(subject, row) is one result in `evidence.jsonl` under `--cache`, with a key made of all that it
+depends on, so a run goes on where an earlier one stopped. Several processes share the subjects:
+`--split 1/2 & --split 2/2`; the one that finds all results done writes the report.
 """
 
 import time
@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks.command import arguments, complete
 from benchmarks.gate import decoded
-from benchmarks.report import write_report
-from cones.comparison.store import Cell, Cells, files_hash, pictures_of
+from benchmarks.report import SHEET_PROMPTS, SHEET_SUBJECTS, write_report
+from cones.comparison.store import Result, ResultStore, files_hash, result_key
 from cones.evaluation import GENERAL_PROMPTS, PROMPTS, Evaluator
 from cones.evaluation.scores import share
 from cones.methods.controls import cns_neurons, magnitude_neurons, random_neurons
@@ -34,7 +34,7 @@ from cones.subjects.subject import Subject
 from cones.toybox import weights
 from cones.toybox.protocol import TOYBOX
 
-REVISION = 3  # raise it when the search finds something else, so that old cells are not taken
+REVISION = 3  # raise it when the search finds something else, so that old results are not taken
 PROTOCOL = TOYBOX
 SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "test"
 Fit = Callable[[Backbone, Subject], ConceptNeurons]
@@ -102,18 +102,18 @@ def toybox_hash() -> str:
 
 
 class Evidence:
-    """The cells of one model, one set of subjects and one number of pictures."""
+    """The results of one model, one set of subjects and one number of pictures."""
 
     def __init__(self, model: str, subjects: Path, num_images: int, cache: Path) -> None:
         """Opens the model and lists the subjects; nothing is drawn yet."""
         self.backbone = load_backbone(model, dtype=torch.float32)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
-        self.seeds, self.kept = range(num_images), Cells(cache)
+        self.seeds, self.store = range(num_images), ResultStore(cache / "evidence.jsonl")
         self.fingerprint = fingerprint(projections(self.backbone))
         self.weights = toybox_hash()
 
     def provenance(self, folder: Path, row: Row) -> dict[str, Any]:
-        """All that a cell depends on."""
+        """All that a result depends on."""
         return {
             "revision": [REVISION, version("cones-diffusion")],
             "model": [self.fingerprint, self.weights],
@@ -124,38 +124,51 @@ class Evidence:
             "settings": row.settings,
         }
 
-    def path(self, folder: Path, row: Row) -> Path:
-        """Where a cell lies."""
-        return self.kept.path(folder.name, self.provenance(folder, row))
+    def key(self, folder: Path, row: Row) -> str:
+        """The key of a result."""
+        return result_key(folder.name, self.provenance(folder, row))
 
-    def cells(self) -> dict[str, list[Cell]]:
-        """Row -> its cells that are done, by subject."""
+    def results(self) -> dict[str, list[Result]]:
+        """Row -> its results that are done, by subject."""
         found = {
-            name: [self.kept.get(self.path(folder, row)) for folder in self.folders]
+            name: [self.store.get(self.key(folder, row)) for folder in self.folders]
             for name, row in rows().items()
         }
-        return {name: [cell for cell in listed if cell] for name, listed in found.items()}
+        return {name: [result for result in listed if result] for name, listed in found.items()}
+
+    def pictures(self) -> dict[tuple[str, str], list[Image.Image]]:
+        """(row, subject) -> the pictures that the report shows."""
+        return {
+            (name, folder.name): self.store.pictures(self.key(folder, row), SHEET_PROMPTS)
+            for name, row in rows().items()
+            for folder in self.folders[:SHEET_SUBJECTS]
+        }
 
     def measure(self, folder: Path) -> None:
-        """Fills the cells of one subject that are not there yet."""
-        missing = {name: row for name, row in rows().items() if not self.path(folder, row).exists()}
+        """Measure the results of one subject that are not there yet."""
+        missing = {
+            name: row
+            for name, row in rows().items()
+            if self.store.get(self.key(folder, row)) is None
+        }
         if not missing:
             return
         subject = Subject.from_folder(folder, folder.name.partition("-")[0])
         info = SubjectInfo(subject.token, subject.class_noun)
         evaluator = Evaluator(self.backbone, [info], [folder], seeds=self.seeds, protocol=PROTOCOL)
         for name, row in missing.items():
-            cell, pictures = self._cell(evaluator, subject, name, row)
-            cell |= {"row": name, "subject": folder.name, "threads": torch.get_num_threads()}
-            cell["provenance"] = self.provenance(folder, row)
-            self.kept.put(self.path(folder, row), cell, pictures[:: len(self.seeds)])
-            print(
-                f"{folder.name}: {name}, image alignment {cell['image_alignment']:.3f}", flush=True
-            )
+            result, pictures = self._result(evaluator, subject, name, row)
+            result |= {"row": name, "subject": folder.name, "threads": torch.get_num_threads()}
+            shown = folder in self.folders[:SHEET_SUBJECTS]
+            drawn = pictures[:: len(self.seeds)][:SHEET_PROMPTS] if shown else []
+            key, provenance = self.key(folder, row), self.provenance(folder, row)
+            self.store.put(key, result, provenance, drawn)
+            told = f"{folder.name}: {name}, image alignment {result['image_alignment']:.3f}"
+            print(told, flush=True)
 
-    def _cell(
+    def _result(
         self, evaluator: Evaluator, subject: Subject, name: str, row: Row
-    ) -> tuple[Cell, list[Image.Image]]:
+    ) -> tuple[Result, list[Image.Image]]:
         if row.fit is None:
             return _bound(evaluator, name)
         start = time.perf_counter()
@@ -175,7 +188,7 @@ class Evidence:
         return {key: found[key] for key in kept} | {"seconds": seconds}, list(evaluation.pictures)
 
 
-def _bound(evaluator: Evaluator, name: str) -> tuple[Cell, list[Image.Image]]:
+def _bound(evaluator: Evaluator, name: str) -> tuple[Result, list[Image.Image]]:
     """What the base model draws, the ceiling, or the ceiling's pictures as the model can draw."""
     if evaluator.renders is None or evaluator.ceiling is None:
         raise SystemExit("evidence: expected test subjects with a metadata.jsonl of the toybox")
@@ -185,34 +198,27 @@ def _bound(evaluator: Evaluator, name: str) -> tuple[Cell, list[Image.Image]]:
         "renders": lambda: evaluator.renders,
     }[name]()
     scores = evaluator.floor if name == "base" else evaluator.score(pictures)
-    own: Cell = {"share": share(scores, evaluator.floor, evaluator.ceiling)}
+    own: Result = {"share": share(scores, evaluator.floor, evaluator.ceiling)}
     own["drift"] = 0.0 if name == "base" else None
     none = {"density": None, "bytes": None, "strength": None, "seconds": None}
     return {**scores.as_dict(), **own, **none}, pictures
 
 
 def main() -> None:
-    """Parses the command line, measures, and writes the report when every cell is there."""
-    parser = arguments(
-        "evidence", __doc__, "evidence.md and evidence.png", SUBJECTS, "docs/cells/evidence"
-    )
+    """Parses the command line, measures, and writes the report when every result is there."""
+    parser = arguments("evidence", __doc__, "evidence.md and evidence.png", SUBJECTS)
     parser.add_argument("--num_images", type=int, default=4, help="pictures of each prompt")
     args = parser.parse_args()
     evidence = Evidence(args.model, args.subjects, args.num_images, args.cache)
     first, every = args.split
     for folder in evidence.folders[first::every]:
         evidence.measure(folder)
-    done = evidence.cells()
+    done = evidence.results()
     missing = sum(len(evidence.folders) - len(found) for found in done.values())
     if not complete(missing):
         return
     titles = {name: row.title for name, row in rows().items()}
-    strips = {
-        (name, folder.name): pictures_of(evidence.path(folder, row))
-        for name, row in rows().items()
-        for folder in evidence.folders
-    }
-    write_report(args.out, titles, done, strips, args.num_images, PROTOCOL)
+    write_report(args.out, titles, done, evidence.pictures(), args.num_images, PROTOCOL)
 
 
 if __name__ == "__main__":

@@ -8,68 +8,52 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from cones.comparison.markdown import average, table_lines
 from cones.evaluation import GENERAL_PROMPTS, PROMPTS, Protocol
-from cones.evaluation.metrics import mean_and_se
-from cones.files.writing import atomic_path, atomic_write
+from cones.files.writing import atomic_write
+from cones.sampling.pictures import contact_sheet, png_bytes
 
-SHEET_SUBJECTS, SHEET_PROMPTS, LABEL, GAP = 3, 4, 150, 8
+SHEET_SUBJECTS, SHEET_PROMPTS = 3, 4  # in the sheet of pictures
 
-Cells = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-def column(cells: Sequence[Mapping[str, Any]], key: str, form: str, scale: float = 1) -> str:
-    """Mean and standard error over the subjects, or a dash where there is nothing to say."""
-    values = [cell[key] * scale for cell in cells if cell[key] is not None]
-    if not values:
-        return "-"
-    mean, error = mean_and_se(values)
-    return f"{mean:{form}}" + ("" if error is None else f" ± {error:{form.lstrip('+')}}")
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def plain(cells: Sequence[Mapping[str, Any]], key: str, form: str, scale: float = 1) -> str:
-    """The mean over the subjects alone."""
-    return column(cells, key, form, scale).partition(" ")[0]
-
-
-def table(titles: Mapping[str, str], cells: Cells) -> str:
+def table(titles: Mapping[str, str], results: Results) -> str:
     """The table of all rows, in Markdown."""
-    lines = [
-        "| | text alignment | image alignment | share | drift | strength | density | file, bytes "
-        "| finding, s |",
-        "|---|" + "---:|" * 8,
+    columns = [
+        ("text alignment", "text_alignment", ".4f", True),
+        ("image alignment", "image_alignment", ".4f", True),
+        ("share", "share", ".2f", True),
+        ("drift", "drift", ".4f", True),
+        ("strength", "strength", ".2f", False),
+        ("density", "density", ".1%", False),
+        ("file, bytes", "bytes", ",.0f", False),
+        ("finding, s", "seconds", ".1f", False),
     ]
-    for name, title in titles.items():
-        found = cells[name]
-        columns = (
+    rows = [
+        [
             title,
-            column(found, "text_alignment", ".4f"),
-            column(found, "image_alignment", ".4f"),
-            column(found, "share", ".2f"),
-            column(found, "drift", ".4f"),
-            plain(found, "strength", ".2f"),
-            plain(found, "density", ".1%"),
-            plain(found, "bytes", ",.0f"),
-            plain(found, "seconds", ".1f"),
-        )
-        lines.append("| " + " | ".join(columns) + " |")
-    return "\n".join(lines)
+            *(average(results[name], key, form, error=error) for _, key, form, error in columns),
+        ]
+        for name, title in titles.items()
+    ]
+    return "\n".join(table_lines(["", *(column[0] for column in columns)], rows))
 
 
-def paired(titles: Mapping[str, str], cells: Cells, against: str = "base") -> str:
+def paired(titles: Mapping[str, str], results: Results, against: str = "base") -> str:
     """What each row changes for each subject, mean and standard error, in Markdown."""
-    lines = ["| | text alignment | image alignment |", "|---|---:|---:|"]
+    rows = []
     for name, title in titles.items():
         if name == against:
             continue
         differences = [
-            {key: cell[key] - other[key] for key in ("text_alignment", "image_alignment")}
-            for cell, other in zip(cells[name], cells[against], strict=True)
+            {key: result[key] - other[key] for key in ("text_alignment", "image_alignment")}
+            for result, other in zip(results[name], results[against], strict=True)
         ]
-        columns = [column(differences, key, "+.4f") for key in differences[0]]
-        lines.append("| " + " | ".join([title, *columns]) + " |")
-    return "\n".join(lines)
+        rows.append([title, *(average(differences, key, "+.4f") for key in differences[0])])
+    return "\n".join(table_lines(["", "text alignment", "image alignment"], rows))
 
 
 def machine() -> str:
@@ -79,33 +63,29 @@ def machine() -> str:
 
 
 def sheet(
-    titles: Mapping[str, str], strips: Mapping[tuple[str, str], Path], subjects: Sequence[str]
+    names: Sequence[str],
+    pictures: Mapping[tuple[str, str], Sequence[Image.Image]],
+    subjects: Sequence[str],
 ) -> Image.Image:
-    """Rows of the table by subjects, the first seed of the first prompts each."""
-    shown = subjects[:SHEET_SUBJECTS]
-    with Image.open(next(iter(strips.values()))) as one:
-        side = one.height
-    width = LABEL + len(shown) * (SHEET_PROMPTS * side + GAP)
-    image = Image.new("RGB", (width, 20 + len(titles) * (side + 2)), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
-    for k, subject in enumerate(shown):
-        left = LABEL + k * (SHEET_PROMPTS * side + GAP)
-        draw.text((left, 3), subject, fill="black", font=font)
-        for row, name in enumerate(titles):
-            with Image.open(strips[name, subject]) as strip:
-                image.paste(
-                    strip.crop((0, 0, SHEET_PROMPTS * side, side)), (left, 20 + row * (side + 2))
-                )
-    for row, name in enumerate(titles):
-        draw.text((4, 20 + row * (side + 2) + side // 2 - 8), name, fill="black", font=font)
-    return image
+    """Rows of the table by subjects: the first prompts of the first subjects.
+
+    Args:
+        names: of the rows.
+        pictures: (row, subject) -> `SHEET_PROMPTS` pictures.
+        subjects: those that are shown.
+    """
+    rows = [
+        [picture for subject in subjects for picture in pictures[name, subject]] for name in names
+    ]
+    labels = [text for subject in subjects for text in [subject, *[""] * (SHEET_PROMPTS - 1)]]
+    return contact_sheet(rows, names, labels, scale=1)
 
 
 def write_report(
     out: Path,
     titles: Mapping[str, str],
-    cells: Cells,
-    strips: Mapping[tuple[str, str], Path],
+    results: Results,
+    pictures: Mapping[tuple[str, str], Sequence[Image.Image]],
     num_images: int,
     protocol: Protocol,
 ) -> None:
@@ -114,13 +94,13 @@ def write_report(
     Args:
         out: their folder.
         titles: row -> what the table calls it, in its order.
-        cells: row -> one cell a subject, the same subjects in each row.
-        strips: (row, subject) -> a picture of that cell's first pictures side by side.
+        results: row -> one result a subject, the same subjects in each row.
+        pictures: see `sheet`; of the first subjects.
         num_images: pictures of each prompt.
         protocol: how they were drawn and scored.
     """
-    subjects = [cell["subject"] for cell in cells["base"]]
-    threads = sorted({cell["threads"] for found in cells.values() for cell in found})
+    subjects = [result["subject"] for result in results["base"]]
+    threads = sorted({result["threads"] for found in results.values() for result in found})
     prompts = "\n".join(f"- `{prompt}`" for prompt in PROMPTS)
     general = "\n".join(f"- `{prompt}`" for prompt in GENERAL_PROMPTS)
     text = f"""# Evidence
@@ -132,7 +112,7 @@ Written by `python -m benchmarks.evidence --out docs --num_images {num_images}`;
 {protocol.version} ({protocol.steps} steps of {protocol.solver}, guidance {protocol.guidance:g});
 the search has seed 0. Mean ± standard error over the subjects.
 
-{table(titles, cells)}
+{table(titles, results)}
 
 - *text alignment*: cosine of a picture with its prompt, the token left out, by toybox-clip.
 - *image alignment*: cosine of all pairs of a picture and a photograph of the subject.
@@ -145,7 +125,7 @@ the search has seed 0. Mean ± standard error over the subjects.
 
 Difference to the base model, subject by subject:
 
-{paired(titles, cells)}
+{paired(titles, results)}
 
 ![Pictures of the first subjects by row](evidence.png)
 
@@ -161,5 +141,5 @@ Measured on {machine()}, {" or ".join(map(str, threads))} threads a process,
 {datetime.now(UTC):%Y-%m-%d}.
 """
     atomic_write(out / "evidence.md", text.encode())
-    with atomic_path(out / "evidence.png") as temporary:
-        sheet(titles, strips, subjects).save(temporary)
+    image = sheet(list(titles), pictures, subjects[:SHEET_SUBJECTS])
+    atomic_write(out / "evidence.png", png_bytes(image, {}))

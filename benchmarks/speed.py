@@ -1,7 +1,6 @@
 """Times finding and drawing against plain forward passes of the same batch in the same run.
 
-`python -m benchmarks.speed` times them on the toybox; `--json` prints one JSON object. The wanted
-times are those on two CPU cores.
+`python -m benchmarks.speed` times them on the toybox; `--json` prints one JSON object.
 """
 
 import argparse
@@ -22,7 +21,6 @@ from cones.subjects.subject import TEMPLATES, Subject
 
 SUBJECT = Path(__file__).parents[1] / "examples" / "subjects" / "dev" / "robot-2"
 PICTURES, STEPS = 8, 20
-FIND_WANTED, GENERATE_WANTED = 60.0, 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class Timing:
     Attributes:
         task: what was done.
         seconds: in all.
-        wanted: at most, in seconds, on two cores.
         forward: seconds of one forward pass of the denoiser, without gradient.
         batch: of that forward pass, the task's own.
         passes: `seconds` over `forward`.
@@ -40,7 +37,6 @@ class Timing:
 
     task: str
     seconds: float
-    wanted: float
     forward: float
     batch: int
     passes: float
@@ -74,16 +70,15 @@ def timings(backbone: Backbone) -> list[Timing]:
         (
             f"find one subject, {config.steps} steps",
             lambda: find(backbone, subject, config),
-            FIND_WANTED,
             config.batch + config.prior_batch,
         ),
-        (f"draw {PICTURES} pictures, {STEPS} steps", draw, GENERATE_WANTED, 2 * PICTURES),
+        (f"draw {PICTURES} pictures, {STEPS} steps", draw, 2 * PICTURES),
     )
     found = []
-    for name, task, wanted, batch in tasks:
+    for name, task, batch in tasks:
         forward = forward_seconds(backbone, batch)
         seconds = seconds_of(task)
-        found.append(Timing(name, seconds, wanted, forward, batch, seconds / forward))
+        found.append(Timing(name, seconds, forward, batch, seconds / forward))
     return found
 
 
@@ -98,12 +93,9 @@ def main() -> None:
         threads = torch.get_num_threads()
         print(json.dumps({"threads": threads, "timings": [asdict(timing) for timing in found]}))
         return
-    print(f"{'':32}{'seconds':>9}{'wanted':>9}{'forward':>10}{'passes':>9}")
+    print(f"{'':32}{'seconds':>9}{'forward':>10}{'passes':>9}")
     for timing in found:
-        print(
-            f"{timing.task:32}{timing.seconds:9.1f}{timing.wanted:9.0f}{timing.forward:10.3f}"
-            f"{timing.passes:9.0f}"
-        )
+        print(f"{timing.task:32}{timing.seconds:9.1f}{timing.forward:10.3f}{timing.passes:9.0f}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from cones.search.config import FindConfig
 
 DENSITY = FindConfig().density
 PICTURES = 2  # in a denoising step: one with the prompt, one without
-SWITCH_WANTED, STEP_WANTED = 0.05, 1.0  # seconds, ratio
 
 
 def neurons_of_a_file(unet: nn.Module, density: float) -> ConceptNeurons:
@@ -110,18 +109,15 @@ def measure(
 def table(found: Mapping[str, Any]) -> str:
     """The figures for a person to read."""
     rows = (
-        ("switching on, s", "on_seconds", SWITCH_WANTED),
-        ("switching off, s", "off_seconds", SWITCH_WANTED),
-        ("a denoising step, s", "step_seconds", None),
-        ("with neurons shut over without", "shut_step_over_step", STEP_WANTED),
+        ("switching on, s", "on_seconds"),
+        ("switching off, s", "off_seconds"),
+        ("a denoising step, s", "step_seconds"),
+        ("with neurons shut over without", "shut_step_over_step"),
     )
-    lines = [f"{'':32}{'median':>9}{'wanted':>9}   nine of ten"]
-    for title, key, wanted in rows:
+    lines = [f"{'':32}{'median':>9}   nine of ten"]
+    for title, key in rows:
         each = found[key]
-        limit = f"{wanted:9.3f}" if wanted else " " * 9
-        lines.append(
-            f"{title:32}{each['median']:9.4f}{limit}   {each['low']:.4f} to {each['high']:.4f}"
-        )
+        lines.append(f"{title:32}{each['median']:9.4f}   {each['low']:.4f} to {each['high']:.4f}")
     state = "the same bytes" if found["weights_identical"] else "CHANGED"
     lines.append(
         f"{found['neurons']:,} of {found['weights']:,} weights, a file of {found['file_bytes']:,} "

@@ -20,7 +20,7 @@ from cones.checks import (
 )
 from cones.errors import InputError
 from cones.methods.lora import LoraConfig
-from cones.methods.training import RivalConfig
+from cones.methods.method import RivalConfig
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.search.config import FindConfig, TuneConfig
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         NeuronFileError,
     )
     from cones.evaluation import Evaluation, evaluate
-    from cones.methods import fit
     from cones.methods.artifact import load_artifact
+    from cones.methods.registry import fit
     from cones.models.backbone import Backbone
     from cones.models.loading import load_backbone
     from cones.neurons.concept_neurons import ConceptNeurons
@@ -88,8 +88,8 @@ _HOMES = {
         "NeuronFileError",
     ),
     "evaluation": ("Evaluation", "evaluate"),
-    "methods": ("fit",),
     "methods.artifact": ("load_artifact",),
+    "methods.registry": ("fit",),
     "models.backbone": ("Backbone",),
     "models.loading": ("load_backbone",),
     "neurons.concept_neurons": ("ConceptNeurons",),

@@ -28,6 +28,21 @@ def printable(text: object, limit: int = MAX_MESSAGE) -> str:
     return shown
 
 
+def with_error(mean: float | None, error: float | None, form: str, bold: bool = False) -> str:
+    """A mean and its standard error: `0.692 ± 0.011`.
+
+    Args:
+        mean: None where nothing was measured, which is a dash.
+        error: None where it is not known, so that nothing is said of it.
+        form: how the numbers are written, as in an f-string; a sign is the mean's alone.
+        bold: whether the mean is bold, in Markdown.
+    """
+    if mean is None:
+        return "-"
+    text = f"**{mean:{form}}**" if bold else f"{mean:{form}}"
+    return text if error is None else f"{text} ± {error:{form.lstrip('+')}}"
+
+
 def _one_line(record: logging.LogRecord) -> bool:
     """Makes the message of a record printable, whoever prints it."""
     record.msg, record.args = printable(record.getMessage()), ()

@@ -1,4 +1,4 @@
-"""The programs under benchmarks/: cells are kept, shared and reported; timings are of something."""
+"""The evidence: results are kept, shared and reported; timings are of something."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_every_row_has_the_same_density_and_its_own_settings() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_cells_are_kept_and_the_last_part_writes_the_report(
+def test_results_are_kept_and_the_last_part_writes_the_report(
     subjects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def run(*more: str) -> str:
@@ -57,30 +57,31 @@ def test_cells_are_kept_and_the_last_part_writes_the_report(
         evidence.main()
         return capsys.readouterr().out
 
-    assert "4 cells are left" in run("--split", "1/2")
+    assert "4 results are left" in run("--split", "1/2")
     assert not (tmp_path / "docs").exists()
     assert run("--split", "2/2").count("robot-1") == 4
     text = (tmp_path / "docs" / "evidence.md").read_text()
     assert "2 test subjects (mug-1, robot-1)" in text and "| random | " in text
     assert (tmp_path / "docs" / "evidence.png").stat().st_size > 1000
-    cells = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
-    assert len(cells) == 16  # a JSON and a PNG each
+    kept = (tmp_path / "cache" / "evidence.jsonl").read_text()
+    assert len([*(tmp_path / "cache" / "evidence").iterdir()]) == 8  # pictures of both subjects
     assert run() == ""
-    assert cells == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
-    found = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("robot-1-*.json")]
-    assert {cell["row"] for cell in found} == {"base", "random", "decoded", "renders"}
+    assert (tmp_path / "cache" / "evidence.jsonl").read_text() == kept
+    found = [json.loads(line) for line in kept.splitlines()]
+    assert len(found) == 8
+    assert {each["row"] for each in found} == {"base", "random", "decoded", "renders"}
 
 
 @pytest.mark.usefixtures("quick")
-def test_other_photographs_or_prompts_are_other_cells(subjects: Path, tmp_path: Path) -> None:
+def test_other_photographs_or_prompts_are_other_results(subjects: Path, tmp_path: Path) -> None:
     one, two = (
         evidence.Evidence(str(tiny_folder()), subjects, count, tmp_path) for count in (1, 2)
     )
     row = evidence.rows()["base"]
-    paths = [one.path(one.folders[0], row), two.path(two.folders[0], row)]
+    keys = [one.key(one.folders[0], row), two.key(two.folders[0], row)]
     (one.folders[0] / "00.png").write_bytes((one.folders[0] / "01.png").read_bytes())
-    paths.append(one.path(one.folders[0], row))
-    assert len(set(paths)) == 3
+    keys.append(one.key(one.folders[0], row))
+    assert len(set(keys)) == 3
 
 
 def test_the_table_gives_means_and_standard_errors() -> None:
@@ -89,19 +90,19 @@ def test_the_table_gives_means_and_standard_errors() -> None:
         {"text_alignment": text, "image_alignment": 0.5, "share": 0.0, **none}
         for text in (0.1, 0.3)
     ]
-    better = [{**cell, "text_alignment": cell["text_alignment"] + 0.2} for cell in base]
-    cells = {"base": base, "better": better}
-    text = report.table({"base": "floor", "better": "ours"}, cells)
+    better = [{**each, "text_alignment": each["text_alignment"] + 0.2} for each in base]
+    results = {"base": base, "better": better}
+    text = report.table({"base": "floor", "better": "ours"}, results)
     assert "| floor | 0.2000 ± 0.1000 | 0.5000 ± 0.0000 | 0.00 ± 0.00 | - | 1.00 | 5.0% |" in text
     assert "| 1,234 | - |" in text
     assert "| ours | +0.2000 ± 0.0000 | +0.0000 ± 0.0000 |" in report.paired(
-        {"base": "floor", "better": "ours"}, cells
+        {"base": "floor", "better": "ours"}, results
     )
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", ""])
 def test_a_wrong_part_is_refused(text: str, capsys: pytest.CaptureFixture) -> None:
-    parser = arguments("evidence", None, "a report", Path("subjects"), "cache")
+    parser = arguments("evidence", None, "a report", Path("subjects"))
     with pytest.raises(SystemExit):
         parser.parse_args(["--out", "docs", "--split", text])
     assert "argument --split: " in capsys.readouterr().err

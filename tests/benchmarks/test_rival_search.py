@@ -1,5 +1,6 @@
-"""The search of the rivals' settings: cells are kept and shared, the best is the best."""
+"""The search of the rivals' settings: results are kept and shared, the best is the best."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ from quick_protocol import QUICK
 from tiny import tiny_folder
 
 from benchmarks import rival_search
-from benchmarks.rival_search import GRID, Setting, best, merit, race, report, runs
+from benchmarks.rival_report import Setting, best, merit, race, report
+from benchmarks.rival_search import GRID, runs
 from cones.errors import ConesError
-from cones.methods import METHODS, lora, textual_inversion
-from cones.methods.training import RivalConfig
+from cones.methods import textual_inversion
+from cones.methods.method import RivalConfig
+from cones.methods.registry import METHODS
 from cones.search.config import FindConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
@@ -41,9 +44,7 @@ def run(
         return textual_inversion.fit(backbone, subject, config, stops=stops)
 
     quick = RivalConfig(steps=1, rate=0.1, batch=1, prior_batch=0, prior_images=2)
-    monkeypatch.setattr(textual_inversion, "defaults", quick)
-    monkeypatch.setattr(lora, "defaults", quick)
-    monkeypatch.setattr(lora, "fit", fit)
+    monkeypatch.setitem(METHODS, "lora", replace(METHODS["lora"], defaults=quick, fit=fit))
     monkeypatch.setattr(rival_search, "GRID", {"lora": ((0.1, 1.0), (1, 2))})
     monkeypatch.setattr(rival_search, "PROTOCOL", QUICK)
 
@@ -60,20 +61,20 @@ def run(
 
 def test_cells_are_kept_and_the_last_part_writes_the_report(run: Any, tmp_path: Path) -> None:
     told, fitted = run("--methods", "lora", "--split", "1/2")
-    assert "4 cells are left" in told and fitted == 2  # one for each rate
+    assert "4 results are left" in told and fitted == 2  # one for each rate
     assert not (tmp_path / "docs").exists()
     told, fitted = run("--methods", "lora", "--split", "2/2")
     assert "lora: rate 0.1, " in told and fitted == 2
     text = (tmp_path / "docs" / "rivals.md").read_text()
     assert "--only mug-1 robot-1 --num_images 1`: protocol" in text
     assert "| 1 | 2 | - | - | - | - | - |" in text and text.count("**") == 4
-    cells = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
-    assert len(cells) == 8
+    kept = (tmp_path / "cache" / "rivals.jsonl").read_text()
+    assert kept.count("\n") == 8
     assert run("--methods", "lora")[1] == 0
-    assert cells == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    assert (tmp_path / "cache" / "rivals.jsonl").read_text() == kept
 
 
-def cell(text: float | None, image: float | None = 0.5) -> dict[str, Any]:
+def result(text: float | None, image: float | None = 0.5) -> dict[str, Any]:
     none = {"share": None, "drift": 0.1, "seconds": 2.0}
     return {"text_alignment": text, "image_alignment": image, **none}
 
@@ -81,35 +82,35 @@ def cell(text: float | None, image: float | None = 0.5) -> dict[str, Any]:
 def test_the_best_setting_has_the_greatest_sum_on_all_subjects() -> None:
     low, high, wild = (Setting("lora", RivalConfig(steps=1, rate=rate)) for rate in (0.1, 0.2, 0.3))
     other = Setting("dreambooth", RivalConfig(steps=1, rate=0.1))
-    cells = {
-        low: [cell(0.2), cell(0.2)],
-        high: [cell(0.1), cell(0.4)],
-        wild: [cell(0.9), cell(None, None)],
-        other: [cell(0.0), cell(0.0)],
+    results = {
+        low: [result(0.2), result(0.2)],
+        high: [result(0.1), result(0.4)],
+        wild: [result(0.9), result(None, None)],
+        other: [result(0.0), result(0.0)],
     }
-    assert best(cells) == {"lora": high, "dreambooth": other}
-    assert merit(cells[high]) == pytest.approx(0.75)
+    assert best(results) == {"lora": high, "dreambooth": other}
+    assert merit(results[high]) == pytest.approx(0.75)
     assert "| **0.2** | **1** | 0.2500 ± 0.1500 | 0.5000 ± 0.0000 | 0.7500 | - |" in report(
-        cells, ["a", "b"], 4
+        results, ["a", "b"], 4, QUICK
     )
 
 
 def test_the_race_is_against_the_setting_with_the_best_mean_image_alignment() -> None:
     def timed(image: float | None, seconds: float) -> dict[str, Any]:
-        return cell(0.5, image) | {"seconds": seconds}
+        return result(0.5, image) | {"seconds": seconds}
 
     rivals = [
         Setting("custom_diffusion", RivalConfig(steps=steps, rate=0.1)) for steps in (1, 2, 3)
     ]
     soon, late = (Setting("cones", FindConfig(steps=steps)) for steps in (25, 50))
-    cells = {
+    results = {
         rivals[0]: [timed(0.9, 40.0), timed(0.5, 40.0)],
         rivals[1]: [timed(0.7, 80.0), timed(0.8, 80.0)],
-        rivals[2]: [timed(0.9, 9.0), cell(None, None)],
+        rivals[2]: [timed(0.9, 9.0), result(None, None)],
         soon: [timed(0.6, 20.0), timed(0.7, 20.0)],
         late: [timed(0.8, 40.0), timed(0.9, 20.0)],
     }
-    text = race(cells)
+    text = race(results)
     assert "That is 0.7500, at rate 0.1 after 2 steps." in text
     assert "| 25 | -0.1000 ± 0.0000 | +0.0000 ± 0.0000 | 0.25 ± 0.00 |" in text
     assert "| 50 | +0.1000 ± 0.0000 | +0.0000 ± 0.0000 | 0.38 ± 0.12 |" in text

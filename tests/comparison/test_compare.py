@@ -1,8 +1,9 @@
-"""The comparison: its design, its methods, its cells, its table, and `cones compare`."""
+"""The comparison: its design, its entries, its results, its table, and `cones compare`."""
 
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,16 +18,16 @@ from tiny import tiny_folder, tiny_pipeline
 from typer.testing import CliRunner, Result
 
 from cones.cli.program import app
-from cones.comparison.entries import CONTESTANTS, Fits, settings
+from cones.comparison.entries import ENTRIES, FitCache, joint_config
 from cones.comparison.groups import Member, design, read_tree
-from cones.comparison.layout import markdown
+from cones.comparison.markdown import page
 from cones.comparison.runner import CompareConfig, Comparison
-from cones.comparison.store import Cells, part, pictures_of
+from cones.comparison.store import ResultStore, part
 from cones.comparison.table import compare, kept_rows, rows, write_table
 from cones.distributed import Processes
 from cones.errors import ConesError, InputError
-from cones.methods import METHODS, cones, lora
 from cones.methods.artifact import Cones
+from cones.methods.registry import METHODS
 from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
@@ -114,21 +115,7 @@ def test_a_tree_that_cannot_be_used_is_one_line(backbone: Backbone, tmp_path: Pa
     refused("holds 17 subjects, but .* has only 16 rare tokens; compare fewer at once")
 
 
-# -- cells -----------------------------------------------------------------------------------------
-
-
-def test_a_cell_is_named_by_all_that_it_depends_on(tmp_path: Path) -> None:
-    cells = Cells(tmp_path / "new")
-    path = cells.path("a", {"x": 1, "y": [2]})
-    assert path == cells.path("a", {"y": [2], "x": 1}) != cells.path("a", {"x": 1, "y": [3]})
-    assert cells.get(path) is None
-    cells.put(path, {"score": 0.1}, [Image.new("RGB", (4, 3), c) for c in ("red", "blue")])
-    assert cells.get(path) == {"score": 0.1}
-    with Image.open(pictures_of(path)) as strip:
-        assert strip.size == (8, 3) and strip.getpixel((4, 0)) == (0, 0, 255)
-    path.write_text("{")
-    with pytest.raises(InputError, match=r"is damaged .*; remove it, and it is measured again"):
-        cells.get(path)
+# -- parts and hashes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "²/2", "1/0", ""])
@@ -152,19 +139,19 @@ def test_other_weights_are_another_hash() -> None:
 
 def test_joint_training_sees_each_subject_as_often_as_alone() -> None:
     for method in ("dreambooth", "custom_diffusion", "lora"):
-        alone = settings(method, 1)
+        alone = joint_config(METHODS[method], 1)
         assert alone == METHODS[method].defaults
         for count in (2, 3, 4):
-            config = settings(method, count)
+            config = joint_config(METHODS[method], count)
             assert config.steps == count * alone.steps and config.rate == alone.rate
             assert config.steps * config.batch >= alone.steps * alone.batch
             assert (config.batch - 1) * count < alone.batch
-    assert settings("cones", 3) == cones.defaults
+    assert joint_config(METHODS["cones"], 3) == METHODS["cones"].defaults
 
 
 @pytest.fixture
-def fits(backbone: Backbone, tmp_path: Path) -> Fits:
-    return Fits(backbone, {}, tmp_path / "fits")
+def fits(backbone: Backbone, tmp_path: Path) -> FitCache:
+    return FitCache(backbone, {}, ResultStore(tmp_path / "fits.jsonl"))
 
 
 @pytest.fixture
@@ -173,10 +160,10 @@ def group(backbone: Backbone, tree: Path) -> tuple[Member, ...]:
 
 
 def test_what_is_fitted_alone_is_put_together_and_kept(
-    fits: Fits, group: tuple[Member, ...], fitted: Counter[tuple[str, int]]
+    fits: FitCache, group: tuple[Member, ...], fitted: Counter[tuple[str, int]]
 ) -> None:
     alone = [fits.kept("textual_inversion", (member,)) for member in group]
-    both = CONTESTANTS["textual_inversion"].fit(fits, group)
+    both = ENTRIES["textual_inversion"].fit(fits, group)
     assert isinstance(both.artifact, TunedWeights)
     assert [each.token for each in both.artifact.subjects] == ["ohwx", "sks"]
     for member, one in zip(group, alone, strict=True):
@@ -188,9 +175,9 @@ def test_what_is_fitted_alone_is_put_together_and_kept(
 
 
 def test_cones_are_united_searched_together_and_tuned(
-    fits: Fits, group: tuple[Member, ...], fitted: Counter[tuple[str, int]]
+    fits: FitCache, group: tuple[Member, ...], fitted: Counter[tuple[str, int]]
 ) -> None:
-    found = {name: CONTESTANTS[name].fit(fits, group) for name in CONTESTANTS if "cones" in name}
+    found = {name: ENTRIES[name].fit(fits, group) for name in ENTRIES if "cones" in name}
     neurons = {
         k: each.artifact.neurons for k, each in found.items() if isinstance(each.artifact, Cones)
     }
@@ -202,7 +189,7 @@ def test_cones_are_united_searched_together_and_tuned(
     assert len(neurons["cones_tuned"]) == len(union)
     assert found["cones_tuned"].seconds > found["cones"].seconds
     assert fitted == {("cones", 1): 2, ("cones", 2): 1}
-    assert CONTESTANTS["cones_joint"].fit(fits, group[:1]).artifact.digest() == alone[0].digest()
+    assert ENTRIES["cones_joint"].fit(fits, group[:1]).artifact.digest() == alone[0].digest()
 
 
 def test_unknown_methods_are_refused(backbone: Backbone, tree: Path, tmp_path: Path) -> None:
@@ -234,7 +221,7 @@ def test_every_method_of_every_block_is_in_the_table(
     table = write_table(tmp_path / "docs", whole)
     assert json.loads((tmp_path / "docs" / "table.json").read_text()) == table
     assert [(row["subjects"], row["method"]) for row in table["cells"]] == [
-        (size, method) for size in (1, 2) for method in CONTESTANTS
+        (size, method) for size in (1, 2) for method in ENTRIES
     ]
     for row in table["cells"]:
         for name in ("text_alignment", "image_alignment", "presence", "drift", "bytes", "seconds"):
@@ -270,19 +257,23 @@ def test_interrupted_and_continued_is_as_in_one_go(
     first = comparison(backbone, tree, tmp_path / "cut", methods=methods)
     with pytest.raises(KeyboardInterrupt):
         first.run(on_progress=stop)
-    kept = {path: path.read_bytes() for path in (tmp_path / "cut").glob("*.json")}
-    assert len(kept) == 3
+    kept = (tmp_path / "cut" / "table.jsonl").read_bytes()
+    assert kept.count(b"\n") == 3
     again = comparison(backbone, tree, tmp_path / "cut", methods=methods)
     again.run()
-    assert all(path.read_bytes() == data for path, data in kept.items())
+    assert (tmp_path / "cut" / "table.jsonl").read_bytes().startswith(kept)
     tables = [write_table(tmp_path / "docs", each) for each in (whole, again)]
     assert without_seconds(tables[0]) == without_seconds(tables[1])
     for one, two in zip(whole.done(), again.done(), strict=True):
         assert without_seconds(one[1]) == without_seconds(two[1])
-        assert pictures_of(one[0].path).read_bytes() == pictures_of(two[0].path).read_bytes()
+        first, second = (
+            each.store.file(task.key, ".png") for each, task in ((whole, one[0]), (again, two[0]))
+        )
+        assert first.exists() == second.exists() == (one[0].number == 0)
+        assert not first.exists() or first.read_bytes() == second.read_bytes()
 
 
-def test_parts_share_the_cells_and_a_part_is_of_use(
+def test_parts_share_the_results_and_a_part_is_of_use(
     backbone: Backbone, tree: Path, tmp_path: Path, fitted: Counter[tuple[str, int]]
 ) -> None:
     chosen = {"methods": ("textual_inversion", "cones"), "blocks": (1,)}
@@ -301,7 +292,7 @@ def test_parts_share_the_cells_and_a_part_is_of_use(
     assert "| 1 of 2 groups |" in text and "| 2 of 2 groups |" in text
 
 
-def test_processes_share_the_cells_and_the_main_one_writes(
+def test_processes_share_the_results_and_the_main_one_writes(
     backbone: Backbone, tree: Path, tmp_path: Path, fitted: Counter[tuple[str, int]]
 ) -> None:
     class Beside(Processes):
@@ -323,16 +314,16 @@ def test_processes_share_the_cells_and_the_main_one_writes(
     ]
 
 
-def test_other_pictures_prompts_or_photographs_are_other_cells(
+def test_other_pictures_prompts_or_photographs_are_other_results(
     backbone: Backbone, tree: Path, tmp_path: Path
 ) -> None:
-    def paths(**changes: Any) -> set[Path]:
+    def keys(**changes: Any) -> set[str]:
         found = comparison(backbone, tree, tmp_path, methods=("cones",), **changes)
-        return {task.path for task in found.tasks}
+        return {task.key for task in found.tasks}
 
-    sets = [paths(), paths(num_images=2), paths(prompts=("the {}",))]
+    sets = [keys(), keys(num_images=2), keys(prompts=("the {}",))]
     (tree / "mug-1" / "00.png").unlink()
-    sets.append(paths())
+    sets.append(keys())
     assert [len(each) for each in sets] == [3] * 4
     assert len(set.union(*sets[:3])) == 9 and len(sets[0] & sets[3]) == 1  # the robot alone
 
@@ -345,21 +336,22 @@ def test_a_fit_that_diverges_is_said_and_the_rest_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    fit = lora.fit
+    method = METHODS["lora"]
 
     def fails(backbone: Any, subjects: Any, *rest: Any) -> Any:
         if subjects[0].class_noun == "mug":
             raise ConesError("training: the loss became infinite")
-        return fit(backbone, subjects, *rest)
+        return method.fit(backbone, subjects, *rest)
 
-    monkeypatch.setattr(lora, "fit", fails)
+    monkeypatch.setitem(METHODS, "lora", replace(method, fit=fails))
     found = comparison(backbone, tree, tmp_path / "cache", methods=("lora",), blocks=(1,))
     found.run()
     assert "lora of mug-1: training: the loss became infinite" in caplog.text
     (row,) = write_table(tmp_path / "docs", found)["cells"]
     assert (row["groups"], row["planned"], row["diverged"]) == (1, 2, 1)
     assert "| 1 of 2 groups, 1 diverged |" in (tmp_path / "docs" / "table.md").read_text()
-    monkeypatch.setattr(lora, "fit", lambda *_: (_ for _ in ()).throw(InputError("no peft")))
+    refused = replace(method, fit=lambda *_: (_ for _ in ()).throw(InputError("no peft")))
+    monkeypatch.setitem(METHODS, "lora", refused)
     with pytest.raises(InputError, match="no peft"):
         comparison(backbone, tree, tmp_path / "other", methods=("lora",)).run()
 
@@ -396,7 +388,7 @@ def test_rows_are_means_with_standard_errors_over_the_groups() -> None:
 
 
 def test_unlike_protocols_are_never_in_one_table() -> None:
-    message = "the cells: the protocol's version differs \\(1 and 2\\)"
+    message = "the results: the protocol's version differs \\(1 and 2\\)"
     with pytest.raises(InputError, match=message):
         rows([cell(), cell(version=2)], {1: 2})
 
@@ -409,13 +401,13 @@ def test_the_best_of_a_column_is_bold() -> None:
     protocol = {**QUICK.as_dict(), "prompts": ["a {}"], "general_prompts": ["a"], "seeds": [0]}
     about = {"protocol": protocol, "model": {"weights": "a", "precision": "b"}, "subjects": {}}
     table = {**about, "cells": rows(cells, {1: 1}), "ceiling": []}
-    text = markdown(table, "toybox", "cones compare")
+    text = page(table, "toybox", "cones compare")
     assert "| LoRA | 0.1000 | - | **0.5000** | - | **0.3000** | 2,000 | - | 1 of 1 groups |" in text
     assert (
         "| Cones | **0.2000** | - | 0.4000 | - | 0.4000 | **1,000** | - | 1 of 1 groups |" in text
     )
     partial = {**table, "cells": rows(cells, {1: 2})}
-    text = markdown(partial, "toybox", "cones compare")
+    text = page(partial, "toybox", "cones compare")
     assert "| 0.2000 |" in text and "| **" not in text
 
 
@@ -499,7 +491,7 @@ def test_the_command_writes_the_table_and_goes_on(
         (["--subjects", "nowhere"], "nowhere: is no folder"),
         ([], "protocol 'toybox': is for models of the toybox alone, found tiny"),
         (["--protocol", "clip"], "protocol 'clip': is unknown"),
-        (["--clip", "x"], "protocol 'toybox': compares by toybox-clip alone"),
+        (["--clip", "x"], "protocol 'toybox': compares by its own CLIP alone"),
         (["--protocol", "cones", "--clip", "nowhere"], "nowhere: cannot be opened as a CLIP"),
     ],
 )

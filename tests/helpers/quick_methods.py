@@ -11,7 +11,7 @@ import pytest
 
 from cones.comparison import entries
 from cones.evaluation import Evaluator
-from cones.methods import METHODS, cones, custom_diffusion, dreambooth, lora, textual_inversion
+from cones.methods.registry import METHODS
 from cones.search.config import FindConfig, TuneConfig
 from cones.toybox.render import look_from_seed, render_subject, save_subject
 
@@ -28,11 +28,11 @@ def tree(tmp_path: Path) -> Path:
 def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, int]]]:
     """Every method in a step or two; counts the fits of each with how many subjects."""
     few: dict[str, Any] = {"steps": 2, "batch": 2, "prior_batch": 1, "prior_images": 1}
-    for method in (dreambooth, custom_diffusion, lora):
-        monkeypatch.setattr(method, "defaults", replace(method.defaults, **few))
-    alone = replace(textual_inversion.defaults, steps=2, batch=1)
-    monkeypatch.setattr(textual_inversion, "defaults", alone)
-    monkeypatch.setattr(cones, "defaults", FindConfig(density=0.1, **few))
+    configs = {
+        **{name: replace(method.defaults, **few) for name, method in METHODS.items()},
+        "textual_inversion": replace(METHODS["textual_inversion"].defaults, steps=2, batch=1),
+        "cones": FindConfig(density=0.1, **few),
+    }
     monkeypatch.setattr(entries, "TUNING", TuneConfig(rate=0.1, **few))
     monkeypatch.setattr(sys.modules[Evaluator.__module__], "GENERAL_PROMPTS", ("a {}",))
     counts: Counter[tuple[str, int]] = Counter()
@@ -44,6 +44,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, int]]
 
         return counting
 
-    for name, module in METHODS.items():
-        monkeypatch.setattr(module, "fit", counted(name, module.fit))
+    for name, method in METHODS.items():
+        quick = replace(method, defaults=configs[name], fit=counted(name, method.fit))
+        monkeypatch.setitem(METHODS, name, quick)
     yield counts

@@ -1,5 +1,6 @@
-"""The rivals on a tiny random model: each trains what it says, and leaves no trace."""
+"""The rivals on a tiny random model: each trains what it says, and trainable no trace."""
 
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ import torch
 from PIL import Image
 from tiny import tiny_pipeline
 
-from cones import methods
 from cones.errors import ConesError, InputError
-from cones.methods import custom_diffusion, dreambooth, lora, textual_inversion
+from cones.methods import custom_diffusion, dreambooth, lora, registry, textual_inversion
 from cones.methods.artifact import Cones, TunedWeights
-from cones.methods.trainable import Leaves, leaf, text_states
-from cones.methods.training import RivalConfig, Training
+from cones.methods.method import RivalConfig
+from cones.methods.trainable import Trainable, text_states, trainable_copy
+from cones.methods.training import Training
 from cones.models.backbone import Backbone
 from cones.models.families import Conditioning
 from cones.models.loading import load_backbone
@@ -52,7 +53,7 @@ CLASS = {"robot": photos(2), "mug": photos(3)}
 
 def quick(rival: ModuleType, **changes: object) -> RivalConfig:
     settings = {**QUICK, "rate": RATES[rival], **changes}
-    config: RivalConfig = replace(rival.defaults, **settings)
+    config: RivalConfig = replace(rival.DEFAULTS, **settings)
     return config
 
 
@@ -99,7 +100,7 @@ def test_a_fit_lowers_its_loss_and_leaves_no_trace(backbone: Backbone, rival: Mo
     report = json.loads(artifact.info["report"])
     assert report["after"]["subject"] < report["before"]["subject"]
     assert ("prior" in report["after"]) == (rival is not textual_inversion)
-    assert methods.METHODS[artifact.method] is rival
+    assert registry.METHODS[artifact.method] is rival.METHOD
     assert [(s.token, s.class_noun) for s in artifact.subjects] == [("sks", "robot")]
     assert json.loads(artifact.info["config"])["steps"] == 8
 
@@ -148,7 +149,7 @@ def test_several_subjects_are_fitted_together(backbone: Backbone, rival: ModuleT
     artifact = fit(rival, backbone, MUG, ROBOT, steps=1)
     assert [subject.token for subject in artifact.subjects] == ["sks", "zas"]
     training = Training(backbone, [MUG, ROBOT], quick(rival), CLASS)
-    latents = training._batch(Leaves(), 0).latents  # three of each subject, then of each class
+    latents = training._batch(Trainable(), 0).latents  # three of each subject, then of each class
     assert len(latents) == 6 + (0 if rival is textual_inversion else 8)
     for number, subject in enumerate((MUG, ROBOT)):
         own = backbone.encode_images(subject.images)[0]
@@ -170,7 +171,7 @@ def test_training_computes_what_the_applied_artifact_draws(
     trained = json.loads(fitted(rival).info["report"])["after"]["subject"]
     with fitted(rival).applied(backbone):
         training = Training(backbone, ROBOT, quick(rival), CLASS)
-        applied = training.held_out(Leaves())["subject"]
+        applied = training.held_out(Trainable())["subject"]
     assert applied == pytest.approx(trained, rel=5e-3)  # float16 lies between
 
 
@@ -178,7 +179,7 @@ def test_text_with_replaced_rows_has_a_gradient_to_them(backbone: Backbone) -> N
     prompts = ["a photo of a sks robot", "a mug"]
     plain = backbone.encode_prompts(prompts).states
     assert torch.equal(text_states(backbone, prompts, {}), plain)
-    row = leaf(torch.zeros(32))
+    row = trainable_copy(torch.zeros(32))
     states = text_states(backbone, prompts, {"sks": row})
     assert torch.equal(states[1], plain[1])
     assert not torch.equal(states[0], plain[0])
@@ -240,8 +241,8 @@ def test_the_model_draws_the_class_where_no_images_are_given(backbone: Backbone)
 
 
 def test_cones_is_one_of_the_methods(backbone: Backbone) -> None:
-    config = replace(methods.METHODS["cones"].defaults, steps=2, batch=2, prior_batch=2)
-    artifact = methods.fit("cones", backbone, ROBOT, replace(config, prior_images=2))
+    config = replace(registry.METHODS["cones"].defaults, steps=2, batch=2, prior_batch=2)
+    artifact = registry.fit("cones", backbone, ROBOT, replace(config, prior_images=2))
     assert isinstance(artifact, Cones) and artifact.method == "cones"
     with unchanged(backbone) as before, artifact.applied(backbone):
         assert changed(before, state(backbone))
@@ -249,11 +250,29 @@ def test_cones_is_one_of_the_methods(backbone: Backbone) -> None:
 
 def test_an_unknown_method_is_one_line(backbone: Backbone) -> None:
     with pytest.raises(InputError) as error:
-        methods.fit("dream", backbone, ROBOT)
+        registry.fit("dream", backbone, ROBOT)
     assert str(error.value) == (
         "method 'dream': is unknown; expected one of cones, textual_inversion, dreambooth, "
         "custom_diffusion, lora"
     )
+
+
+def test_the_configuration_of_another_method_is_one_line(backbone: Backbone) -> None:
+    with pytest.raises(InputError) as error:
+        registry.fit("lora", backbone, ROBOT, quick(dreambooth))
+    assert str(error.value) == (
+        "config: the method 'lora' takes a LoraConfig, found a DreamBoothConfig; give "
+        "dataclasses.replace(METHODS['lora'].defaults, ...)"
+    )
+
+
+def test_every_method_is_its_module() -> None:
+    for name, method in registry.METHODS.items():
+        assert method.name == name and method.title and method.how
+    parameters = inspect.signature(registry.fit).parameters
+    assert list(parameters) == [
+        "method", "backbone", "subjects", "config", "class_images", "on_progress",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("rival", RIVALS)
@@ -287,7 +306,7 @@ def test_a_diverging_training_stops(backbone: Backbone) -> None:
 )
 def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError) as error:
-        replace(lora.defaults, **change)  # type: ignore[arg-type]
+        replace(lora.DEFAULTS, **change)  # type: ignore[arg-type]
     assert str(error.value) == message
 
 

@@ -9,14 +9,14 @@ from PIL import Image
 from tiny import tiny_pipeline
 
 from cones.errors import BaseModelError, InputError
-from cones.methods.custom_diffusion import constrained, defaults, fit, merge, target_words
+from cones.methods.custom_diffusion import DEFAULTS, constrained, fit, merge, target_words
 from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.neurons.projections import projections
 from cones.subjects.subject import Subject
 
-QUICK = replace(defaults, steps=4, rate=1e-2, batch=2, prior_batch=2)
+QUICK = replace(DEFAULTS, steps=4, rate=1e-2, batch=2, prior_batch=2)
 
 
 @pytest.fixture(scope="module")

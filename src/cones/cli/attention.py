@@ -18,6 +18,7 @@ from cones.cli.console import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
+from cones.text import with_error
 
 if TYPE_CHECKING:
     from cones.evaluation.localisation import Localisation
@@ -134,12 +135,8 @@ def _filled(prompt: str, sets: "Sequence[ConceptNeurons]") -> str:
 def _print(measured: "Sequence[Localisation]") -> None:
     columns = ["word", "figure", "before", "after", "gain"]
     rows = [
-        [each.word, name, *(_cell(*part) for part in (change.before, change.after, change.gain))]
+        [each.word, name, *(with_error(*part, ".3f") for part in (c.before, c.after, c.gain))]
         for each in measured
-        for name, change in (("AUROC", each.auroc), ("best IoU", each.iou))
+        for name, c in (("AUROC", each.auroc), ("best IoU", each.iou))
     ]
     print_table(columns, rows)
-
-
-def _cell(mean: float, error: float | None) -> str:
-    return f"{mean:.3f}" + ("" if error is None else f" ± {error:.3f}")

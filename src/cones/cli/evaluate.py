@@ -17,6 +17,7 @@ from cones.cli.console import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.photographs import read_photos
+from cones.text import with_error
 
 
 @opens_model
@@ -75,7 +76,7 @@ def _print(result: Mapping[str, Any]) -> None:
             [
                 name.replace("_", " "),
                 f"{result['floor'][name]:.3f}",
-                f"{result[name]:.3f}" + ("" if error is None else f" ± {error:.3f}"),
+                with_error(result[name], error, ".3f"),
                 f"{ceiling[name]:.3f}" if ceiling else "unknown",
             ]
         )

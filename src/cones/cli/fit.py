@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,11 +24,11 @@ from cones.cli.photographs import (
     say_what_is_small,
     sources,
 )
+from cones.methods import MethodName
 
 if TYPE_CHECKING:
     from cones.sampling.generate import Artifact
 
-Method = Literal["cones", "textual_inversion", "dreambooth", "custom_diffusion", "lora"]
 SETTINGS = (
     "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",
 )  # fmt: skip
@@ -38,7 +38,7 @@ OWN = "the method's own"
 @opens_model
 def fit(
     context: typer.Context,
-    method: Annotated[Method, typer.Option("--method", help="how to fit")],
+    method: Annotated[MethodName, typer.Option("--method", help="how to fit")],
     images: Annotated[
         list[Path],
         options.images("folder of the subject's photographs, or these; once for each subject"),
@@ -75,9 +75,9 @@ def fit(
     with waiting(LOADING):
         from cones.files.locks import claimed
         from cones.files.writing import write_result
-        from cones.methods import METHODS
         from cones.methods.artifact import with_info
         from cones.methods.outputs import check_result
+        from cones.methods.registry import METHODS
         from cones.search.identity import KEY, identity, model_identity
 
     config = _config(method, METHODS[method].defaults, context.params)

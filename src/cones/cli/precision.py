@@ -17,6 +17,7 @@ from cones.cli.console import (
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.photographs import say_what_is_small, subjects_of
 from cones.cli.tune import Batch, Files, Folders, Rate, Steps
+from cones.text import with_error
 
 if TYPE_CHECKING:
     from cones.comparison.precision import PrecisionRow
@@ -94,15 +95,12 @@ def _sheet(rows: "Sequence[PrecisionRow]", columns: Sequence[str]) -> bytes:
 
 
 def _print(rows: "Sequence[PrecisionRow]", path: Path) -> None:
-    def shown(mean: float, error: float | None) -> str:
-        return f"{mean:.3f}" + ("" if error is None else f" ± {error:.3f}")
-
     table = [
         [
             row.name,
             f"{row.nbytes:,}",
-            shown(row.scores.text_alignment, row.scores.text_se),
-            shown(row.scores.image_alignment, row.scores.image_se),
+            with_error(row.scores.text_alignment, row.scores.text_se, ".3f"),
+            with_error(row.scores.image_alignment, row.scores.image_se, ".3f"),
         ]
         for row in rows
     ]

@@ -1,7 +1,7 @@
-"""The published table: blocks of one to four subjects by methods, one cell a group.
+"""The published table: blocks of one to four subjects by methods, one result a group.
 
-Every (group, method) is one cell: a JSON file named by a hash of all that it depends on, so that a
-comparison goes on where it stopped and several processes share it.
+Every (group, method) is one result, kept under a key that is made of all that it depends on, so
+that a comparison goes on where it stopped and several processes share it.
 """
 
 import logging
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from cones.checks import MAX_SEEDS, check_count, check_some
-from cones.comparison.entries import CONTESTANTS, Fits, check_methods, provenance
+from cones.comparison.entries import ENTRIES, FitCache, check_entries, provenance
 from cones.comparison.groups import Group, design, read_tree
-from cones.comparison.store import Cell, Cells
+from cones.comparison.store import Result, ResultStore, result_key
 from cones.errors import BusyError, ConesError
 from cones.evaluation.evaluator import Evaluator
 from cones.evaluation.protocol import (
@@ -29,7 +29,6 @@ from cones.evaluation.protocol import (
     as_protocol,
     check_prompts,
 )
-from cones.files.locks import claimed
 from cones.models.backbone import Backbone
 from cones.progress import OnProgress
 from cones.search.identity import model_identity
@@ -38,6 +37,7 @@ log = logging.getLogger("cones")
 
 MAX_GROUPS = 1000  # of each block
 MEASURES = ("text_alignment", "image_alignment", "dino_alignment", "presence", "drift", "bytes")
+SHOWN = 6  # prompts in the figure, which shows the first group of each block
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class CompareConfig:
     """What to compare.
 
     Attributes:
-        methods: of `CONTESTANTS`, in the order of the table.
+        methods: of `ENTRIES`, in the order of the table.
         blocks: numbers of subjects drawn together.
         groups: of each block; fewer where there are not so many.
         prompts: templates, `{}` for all subjects of a group, `{other}` for a further thing.
         num_images: pictures of each prompt: seeds from 0 on.
     """
 
-    methods: tuple[str, ...] = tuple(CONTESTANTS)
+    methods: tuple[str, ...] = tuple(ENTRIES)
     blocks: tuple[int, ...] = (1, 2, 3, 4)
     groups: int = 8
     prompts: tuple[str, ...] = PROMPTS
@@ -69,30 +69,31 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """One cell to measure.
+    """One result to measure.
 
     Attributes:
-        method: its key in `CONTESTANTS`.
+        method: its key in `ENTRIES`.
         number: of the group in its block.
         group: the subjects.
-        path: of its file.
+        key: of its result.
     """
 
     method: str
     number: int
     group: Group
-    path: Path
+    key: str
 
 
 class Comparison:
-    """All cells of one comparison.
+    """All results of one comparison.
 
     Attributes:
         config: what is compared.
         protocol: how.
         members: all subjects.
+        store: the results that are done.
         fits: makes the artifacts.
-        about: what cells of one table have in common, as plain JSON types.
+        about: what results of one table have in common, as plain JSON types.
         tasks: group by group, so that what is done first compares all blocks and methods.
     """
 
@@ -104,12 +105,12 @@ class Comparison:
         config: CompareConfig = CompareConfig(),
         protocol: Protocol | str = DEFAULT,
     ) -> None:
-        """Reads the photographs and says which cells there are; nothing is fitted or drawn yet.
+        """Read the photographs and list the results to measure; nothing is fitted or drawn yet.
 
         Args:
             backbone: the base model.
             subjects: a folder of their folders, see `cones.comparison.groups.read_tree`.
-            cache: the folder of the cells, and of the fits that serve several.
+            cache: the folder of `table.jsonl`, the results, and of the fits that serve in several.
             config: what to compare.
             protocol: how pictures are drawn and compared, or its name.
 
@@ -118,7 +119,7 @@ class Comparison:
                 block or too many for the tokens, features that cannot be opened, or a protocol that
                 is not for this model or these photographs.
         """
-        check_methods(config.methods)
+        check_entries(config.methods)
         check_prompts(config.prompts)
         protocol = as_protocol(protocol)
         self.backbone, self.config, self.protocol = backbone, config, protocol
@@ -135,11 +136,11 @@ class Comparison:
             "subjects": {member.name: member.photos for member in self.members},
             "groups": config.groups,
         }
-        self._kept = Cells(cache)
-        self.fits = Fits(backbone, self.about["model"], cache / "fits")
+        self.store = ResultStore(cache / "table.jsonl")
+        self.fits = FitCache(backbone, self.about["model"], ResultStore(cache / "fits.jsonl"))
         self._evaluator = lru_cache(maxsize=1)(self._new_evaluator)
         self.tasks = [
-            Task(method, number, group, self._path(method, group))
+            Task(method, number, group, self._key(method, group))
             for number in range(config.groups)
             for groups in blocks.values()
             for group in groups[number : number + 1]
@@ -159,36 +160,36 @@ class Comparison:
         shared = {key: self.about[key] for key in ("protocol", "model")}
         return {**shared, "members": members, **provenance(method, len(group))}
 
-    def _path(self, method: str, group: Group) -> Path:
+    def _key(self, method: str, group: Group) -> str:
         label = "-".join([str(len(group)), method, *(member.subject.token for member in group)])
-        return self._kept.path(label, self._provenance(method, group))
+        return result_key(label, self._provenance(method, group))
 
-    def done(self) -> list[tuple[Task, Cell]]:
-        """The cells that are there."""
-        found = [(task, self._kept.get(task.path)) for task in self.tasks]
-        return [(task, cell) for task, cell in found if cell is not None]
+    def done(self) -> list[tuple[Task, Result]]:
+        """The results that are there."""
+        found = [(task, self.store.get(task.key)) for task in self.tasks]
+        return [(task, result) for task, result in found if result is not None]
 
     def run(self, part: tuple[int, int] = (0, 1), on_progress: OnProgress | None = None) -> None:
-        """Measures the cells that are missing.
+        """Measure the results that are missing.
 
         Args:
-            part: (i, n) for every n-th cell from the i-th on, where n processes share the work.
-            on_progress: called with ("compare", cells measured, of how many missing ones, {}).
+            part: (i, n) for every n-th result from the i-th on, where n processes share the work.
+            on_progress: called with ("compare", results measured, of how many missing ones, {}).
         """
         mine = self.tasks[part[0] :: part[1]]
-        missing = [task for task in mine if self._kept.get(task.path) is None]
+        missing = [task for task in mine if self.store.get(task.key) is None]
         number = 0
         for wait in (0.0, math.inf):  # what another process measures is waited for at the end
             for task in missing:
-                with suppress(BusyError), claimed(task.path, wait):
-                    if self._kept.get(task.path) is None:
+                with suppress(BusyError), self.store.claimed(task.key, wait):
+                    if self.store.get(task.key) is None:
                         self._measure(task)
                         number += 1
                         if on_progress is not None:
                             on_progress("compare", number, len(missing), {})
 
     def _measure(self, task: Task) -> None:
-        cell: Cell = {
+        result: Result = {
             "subjects": len(task.group),
             "method": task.method,
             "members": [member.name for member in task.group],
@@ -199,25 +200,25 @@ class Comparison:
         evaluator = self._evaluator(task.group)
         _ = evaluator.general_features  # so that what fails below is not the base model's fault
         try:
-            fitted = CONTESTANTS[task.method].fit(self.fits, task.group)
+            fitted = ENTRIES[task.method].fit(self.fits, task.group)
             found = evaluator.measure(fitted.artifact.applied(self.backbone))
         except ConesError as error:
             if type(error) is not ConesError:  # what the user gave cannot be used
                 raise
-            log.warning("%s of %s: %s", task.method, ", ".join(cell["members"]), error)
-            cell["diverged"] = str(error)
+            log.warning("%s of %s: %s", task.method, ", ".join(result["members"]), error)
+            result["diverged"] = str(error)
         else:
-            cell |= {
+            result |= {
                 **found.scores.as_dict(),
                 "drift": found.drift,
                 "bytes": fitted.artifact.nbytes(),
                 "seconds": fitted.seconds,
             }
             pictures = list(found.pictures[:: self.config.num_images])
-        cell["ceiling"] = evaluator.ceiling.as_dict() if evaluator.ceiling else None
-        cell["threads"] = torch.get_num_threads()
-        cell["provenance"] = self._provenance(task.method, task.group)
-        self._kept.put(task.path, cell, pictures)
+        result["ceiling"] = evaluator.ceiling.as_dict() if evaluator.ceiling else None
+        result["threads"] = torch.get_num_threads()
+        shown = pictures[:SHOWN] if task.number == 0 else []
+        self.store.put(task.key, result, self._provenance(task.method, task.group), shown)
 
     def _new_evaluator(self, group: Group) -> Evaluator:
         return Evaluator(

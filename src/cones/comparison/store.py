@@ -1,71 +1,149 @@
-"""Results kept as files, so that a long comparison goes on where it stopped, in any process.
+"""Results kept in files of JSON lines, so that a long comparison goes on where it stopped.
 
-A cell is one JSON file, named by a hash of all that it depends on and written whole or not at all:
-what is there is done. Its pictures may lie beside it as one PNG file, side by side.
+A line is one result: `key`, which ends in a hash of all that the result depends on; its figures;
+and `provenance`, which is what was hashed. A line is appended whole, in any of several processes,
+and never changed: what is there is done. What belongs to a result, a picture or an artifact, is a
+file of that name in the folder that is named as the file of lines is.
 """
 
 import hashlib
 import json
+import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from cones.errors import InputError
+from cones.files.locks import cannot_be_written, claimed
+from cones.files.strict_json import parse_json
 from cones.files.writing import atomic_write
 from cones.sampling.pictures import png_bytes
 
-Cell = dict[str, Any]
+log = logging.getLogger("cones")
+
+Result = dict[str, Any]
 
 
-class Cells:
-    """The cells of one folder."""
+def result_key(label: str, provenance: Mapping[str, Any]) -> str:
+    """The key of a result.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        label: begins it, for people; letters that a file's name may have.
+        provenance: all that the result depends on, as plain JSON types.
+    """
+    text = json.dumps(provenance, sort_keys=True)
+    return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class ResultStore:
+    """The results of one file.
+
+    Attributes:
+        path: of the file, `*.jsonl`.
+    """
+
+    def __init__(self, path: Path) -> None:
         """Nothing is read or made yet."""
-        self.folder = folder
+        self.path = path
+        self._state: tuple[int, ...] = ()  # of the file when it was read
+        self._results: dict[str, Result] = {}
 
-    def path(self, label: str, provenance: Mapping[str, Any]) -> Path:
-        """Where a cell lies.
-
-        Args:
-            label: begins the file's name, for people.
-            provenance: all that the cell depends on, as plain JSON types.
-        """
-        text = json.dumps(provenance, sort_keys=True)
-        return self.folder / f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-
-    def get(self, path: Path) -> Cell | None:
-        """The cell of a path; None where it is not done.
+    def results(self) -> Mapping[str, Result]:
+        """Key -> result, of all that are there now.
 
         Raises:
-            InputError: the file is no cell.
+            InputError: a line is damaged that is not the last: that one was not written whole.
         """
-        if not path.exists():
-            return None
-        try:
-            cell: Cell = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(
-                f"{path}: is damaged ({error}); remove it, and it is measured again"
-            ) from error
-        return cell
+        if self.path.exists():
+            found = self.path.stat()
+            state = found.st_ino, found.st_mtime_ns, found.st_size
+            if state != self._state:
+                self._results, _ = _parsed(self.path.read_bytes(), self.path)
+                self._state = state
+        return self._results
 
-    def put(self, path: Path, cell: Cell, pictures: Sequence[Image.Image] = ()) -> None:
-        """Writes a cell, its pictures first."""
+    def get(self, key: str) -> Result | None:
+        """A result; None where it is not done. Errors as for `results`."""
+        return self.results().get(key)
+
+    def put(
+        self,
+        key: str,
+        result: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        pictures: Sequence[Image.Image] = (),
+    ) -> None:
+        """Append a result, its pictures first.
+
+        Args:
+            key: of `result_key`.
+            result: its figures, as plain JSON types.
+            provenance: what the key was made of.
+            pictures: of one size; they are kept side by side in one PNG file.
+
+        Raises:
+            InputError: the file cannot be written, or a line of it is damaged.
+        """
         if pictures:
-            atomic_write(pictures_of(path), png_bytes(strip(pictures), {}))
-        atomic_write(path, json.dumps(cell, indent=1).encode())
+            atomic_write(self.file(key, ".png"), png_bytes(_side_by_side(pictures), {}))
+        line = json.dumps({"key": key, **result, "provenance": provenance}).encode() + b"\n"
+        with claimed(self.path, wait=60) as target, cannot_be_written(self.path):
+            data = target.read_bytes() if target.exists() else b""
+            _, end = _parsed(data, self.path)
+            with target.open("ab", buffering=0) as file:
+                if end < len(data):
+                    log.warning("%s: its last line was not written whole, and goes", self.path)
+                    file.truncate(end)
+                file.write(line if data[:end].endswith(b"\n") or not end else b"\n" + line)
+                os.fsync(file.fileno())
+
+    def file(self, key: str, suffix: str) -> Path:
+        """Where a file of a result lies."""
+        return self.path.with_suffix("") / f"{key}{suffix}"
+
+    def pictures(self, key: str, count: int) -> list[Image.Image]:
+        """The pictures of a result, of which there are `count`."""
+        with Image.open(self.file(key, ".png")) as image:
+            width = image.width // count
+            boxes = [(k * width, 0, (k + 1) * width, image.height) for k in range(count)]
+            return [image.crop(box) for box in boxes]
+
+    def claimed(self, key: str, wait: float) -> AbstractContextManager[Path]:
+        """Keep a result for this process while it is measured.
+
+        Args:
+            key: the result's.
+            wait: seconds to wait for another process that measures it.
+
+        Raises:
+            BusyError: another process still does.
+        """
+        return claimed(self.path.parent / key, wait)
 
 
-def pictures_of(path: Path) -> Path:
-    """Where the pictures of a cell lie."""
-    return path.with_suffix(".png")
+def _parsed(data: bytes, path: Path) -> tuple[dict[str, Result], int]:
+    """The results of a file, and the length of all but a last line that is damaged."""
+    results: dict[str, Result] = {}
+    lines, end = data.splitlines(keepends=True), 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            result = parse_json(line)
+            results[result["key"]] = result
+        except (InputError, TypeError, LookupError) as error:
+            if number == len(lines):
+                break
+            raise InputError(
+                f"{path}: line {number} is damaged ({error}); remove it, and it is measured again"
+            ) from error
+        end += len(line)
+    return results, end
 
 
-def strip(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size side by side."""
+def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     width, height = pictures[0].size
     image = Image.new("RGB", (width * len(pictures), height))
     for k, picture in enumerate(pictures):

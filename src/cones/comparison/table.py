@@ -1,14 +1,15 @@
-"""The comparison as a whole: its cells measured, averaged, and written as a table."""
+"""The comparison as a whole: its results measured, averaged, and written as a table."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cones.comparison.entries import CONTESTANTS
-from cones.comparison.layout import RENDERS, Row, command, markdown, picture
+from cones.comparison.entries import ENTRIES
+from cones.comparison.markdown import RENDERS, Row, command, page
+from cones.comparison.plots import figure
 from cones.comparison.runner import MEASURES, CompareConfig, Comparison
-from cones.comparison.store import Cell
+from cones.comparison.store import Result
 from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.evaluation.metrics import mean_and_se
@@ -36,18 +37,18 @@ def compare(
 ) -> dict[str, Any]:
     """Compares Cones with its rivals; goes on where an earlier comparison stopped.
 
-    After each cell the table is written with what there is. Rows of other methods and blocks that
+    After each result the table is written with what there is. Rows of other methods and blocks that
     an earlier run has left in `out` stay in it.
 
     Args:
         backbone: the base model.
         subjects: a folder of their folders, see `cones.comparison.groups.read_tree`.
         out: the folder of `table.json`, `table.md` and `table.png`.
-        cache: the folder of the cells, and of the fits that serve several.
+        cache: the folder of the results, and of the fits that serve in several.
         config: what to compare.
         protocol: how pictures are drawn and compared, or its name.
-        part: (i, n) for every n-th cell from the i-th on, where n commands share the work.
-        on_progress: called with ("compare", cells measured, of how many missing ones, {}).
+        part: (i, n) for every n-th result from the i-th on, where n commands share the work.
+        on_progress: called with ("compare", results measured, of how many missing ones, {}).
         processes: those of this command; they share its part, and the main one writes the table.
         overwrite: whether another table in `out` may be replaced as a whole.
 
@@ -74,42 +75,43 @@ def compare(
     return write_table(out, comparison, kept) if processes.is_main else {}
 
 
-def rows(cells: Sequence[Cell], planned: Mapping[int, int]) -> list[Row]:
+def rows(results: Sequence[Result], planned: Mapping[int, int]) -> list[Row]:
     """Means and standard errors over the groups, a row for each block and method.
 
     Where the subjects' looks are known, a last row of each block is of fresh renders.
 
     Args:
-        cells: of one protocol and one model.
+        results: of one protocol and one model.
         planned: number of subjects -> groups of that block.
 
     Raises:
-        InputError: the cells are of unlike protocols or models.
+        InputError: the results are of unlike protocols or models.
     """
-    for cell in cells:
+    for result in results:
         for key in ("protocol", "model"):
-            _require_alike(key, cells[0]["provenance"], cell["provenance"], "the cells")
+            _require_alike(key, results[0]["provenance"], result["provenance"], "the results")
     found = []
     for size in planned:
-        of_block = [cell for cell in cells if cell["subjects"] == size]
-        for method in dict.fromkeys(cell["method"] for cell in of_block):
-            same = [cell for cell in of_block if cell["method"] == method]
+        of_block = [result for result in results if result["subjects"] == size]
+        for method in dict.fromkeys(result["method"] for result in of_block):
+            same = [result for result in of_block if result["method"] == method]
             found.append(_row(size, method, same, planned[size]))
-        ceilings = {tuple(cell["members"]): cell["ceiling"] for cell in of_block if cell["ceiling"]}
+        known = [result for result in of_block if result["ceiling"]]
+        ceilings = {tuple(result["members"]): result["ceiling"] for result in known}
         if ceilings:
             found.append(_row(size, RENDERS, list(ceilings.values()), planned[size]))
     return found
 
 
-def _row(size: int, method: str, cells: Sequence[Cell], planned: int) -> Row:
+def _row(size: int, method: str, results: Sequence[Result], planned: int) -> Row:
     row: Row = {"subjects": size, "method": method}
     for key in (*MEASURES, "seconds"):
-        values = [cell[key] for cell in cells if cell.get(key) is not None]
+        values = [result[key] for result in results if result.get(key) is not None]
         row[key], row[f"{key}_se"] = mean_and_se(values) if values else (None, None)
     if row["dino_alignment"] is None:
         del row["dino_alignment"], row["dino_alignment_se"]
-    diverged = sum("diverged" in cell for cell in cells)
-    return row | {"groups": len(cells) - diverged, "planned": planned, "diverged": diverged}
+    diverged = sum("diverged" in result for result in results)
+    return row | {"groups": len(results) - diverged, "planned": planned, "diverged": diverged}
 
 
 def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
@@ -144,7 +146,7 @@ def kept_rows(out: Path, comparison: Comparison) -> list[Row]:
     if kept:
         for key, value in comparison.about.items():
             _require_alike(key, about, {key: value}, str(path))
-    return [row for row in kept if row["method"] in (*CONTESTANTS, RENDERS)]
+    return [row for row in kept if row["method"] in (*ENTRIES, RENDERS)]
 
 
 def _base(about: Mapping[str, Any]) -> object:
@@ -170,32 +172,32 @@ def _short(value: object) -> str:
 
 
 def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> dict[str, Any]:
-    """Writes `table.json` and `table.md` with the cells that are done, and `table.png`.
+    """Writes `table.json` and `table.md` with the results that are done, and `table.png`.
 
     Beside rows of an earlier run the picture stays as it is: only that run could draw them.
 
     Args:
         out: their folder.
-        comparison: whose cells.
+        comparison: whose results.
         kept: of `kept_rows`.
 
     Returns:
         What `table.json` holds.
     """
     done = comparison.done()
-    found = rows([cell for _, cell in done], comparison.planned) + list(kept)
-    order = [*CONTESTANTS, RENDERS]
+    found = rows([result for _, result in done], comparison.planned) + list(kept)
+    order = [*ENTRIES, RENDERS]
     found.sort(key=lambda row: (row["subjects"], order.index(row["method"])))
     table = {
         **comparison.about,
         "cells": [row for row in found if row["method"] != RENDERS],
         "ceiling": [row for row in found if row["method"] == RENDERS],
     }
-    figure, where = None if kept else picture(comparison, done), out / "table.png"
-    shown = figure is not None or where.exists()
-    text = markdown(table, comparison.backbone.name, command(comparison), shown)
+    drawn, where = None if kept else figure(comparison, done), out / "table.png"
+    shown = drawn is not None or where.exists()
+    text = page(table, comparison.backbone.name, command(comparison), shown)
     atomic_write(out / "table.json", (json.dumps(table, indent=1) + "\n").encode())
     atomic_write(out / "table.md", text.encode())
-    if figure:
-        atomic_write(where, png_bytes(figure, {}))
+    if drawn:
+        atomic_write(where, png_bytes(drawn, {}))
     return table

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cones.checks import MAX_SEED, check_count, check_density
-from cones.methods.trainable import leaves_of
+from cones.methods.trainable import trainable_copies
 from cones.models.backbone import Backbone, check_differentiable
 from cones.neurons.blocks import Block
 from cones.neurons.concept_neurons import BaseInfo, ConceptNeurons, SubjectInfo
@@ -115,20 +115,20 @@ def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers
     """The mean |theta * dL/dtheta| of each weight, L the denoising loss; float32 `[N]`."""
     check_differentiable(backbone)
     with Block(backbone):
-        leaves = leaves_of(projections(backbone, layers))
-    stats = GradientStats.zeros(sum(leaf.numel() for leaf in leaves.values()), backbone.device)
+        copies = trainable_copies(projections(backbone, layers))
+    stats = GradientStats.zeros(sum(copy.numel() for copy in copies.values()), backbone.device)
     generator = torch.Generator().manual_seed(seed)
 
     def gradients_on(batch: Batch) -> tuple[Tensor, ...]:
         prediction = loss.predict(backbone, batch)
         error = loss.squared_error(prediction, loss.target(backbone, batch)).mean()
-        return torch.autograd.grad(error * LOSS_SCALE, list(leaves.values()))
+        return torch.autograd.grad(error * LOSS_SCALE, list(copies.values()))
 
     for _ in range(BATCHES):
         batch = examples.draw(BATCH, backbone.timesteps, generator)
-        gradients = backbone.call_with(parameters(leaves), partial(gradients_on, batch))
-        pairs = zip(leaves.values(), gradients, strict=True)
-        scores = [(leaf.detach() * gradient).abs().flatten() for leaf, gradient in pairs]
+        gradients = backbone.call_with(parameters(copies), partial(gradients_on, batch))
+        pairs = zip(copies.values(), gradients, strict=True)
+        scores = [(copy.detach() * gradient).abs().flatten() for copy, gradient in pairs]
         stats.update(torch.cat(scores) / LOSS_SCALE)
     return stats.mean
 

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from cones.errors import InputError
+from cones.methods.method import JOINTLY, Method, RivalConfig
 from cones.methods.trainable import (
-    Leaves,
+    Trainable,
     embedding_of,
-    leaf,
-    leaves_of,
     padded_ids,
     text_states,
+    trainable_copies,
+    trainable_copy,
 )
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import RivalConfig, Stops, Training
+from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
@@ -37,16 +38,15 @@ from cones.search.objective import ClassImages
 from cones.search.prior import NOUNS, PLACES
 from cones.subjects.subject import TEMPLATES, Subject
 
-METHOD = "custom_diffusion"
 RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions
 
-defaults = RivalConfig(steps=200, rate=3e-4)
+DEFAULTS = RivalConfig(steps=200, rate=3e-4)
 
 
 def fit(
     backbone: Backbone,
     subjects: Subject | Sequence[Subject],
-    config: RivalConfig = defaults,
+    config: RivalConfig = DEFAULTS,
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
@@ -54,14 +54,14 @@ def fit(
     """Trains the projections and each subject's token; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
-        leaves = Leaves(
+        trainable = Trainable(
             embeddings={
-                subject.token: leaf(embedding_of(backbone, subject.token))
+                subject.token: trainable_copy(embedding_of(backbone, subject.token))
                 for subject in training.subjects
             },
-            unet=leaves_of(parameters(projections(backbone))),
+            unet=trainable_copies(parameters(projections(backbone))),
         )
-    return training.fit(METHOD, leaves)
+    return training.fit(METHOD.name, trainable)
 
 
 def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights:
@@ -101,7 +101,7 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
         outputs = torch.cat([each @ W.T for each, W in zip(words, own, strict=True)])
         merged[name] = constrained(weight, torch.cat(words), outputs, moments)
     return TunedWeights(
-        METHOD,
+        METHOD.name,
         tuple(subject for artifact in artifacts for subject in artifact.subjects),
         BaseInfo(backbone.name, base_fingerprint(backbone)),
         {token: row for artifact in artifacts for token, row in artifact.embeddings.items()},
@@ -150,12 +150,15 @@ def _check(artifacts: Sequence[TunedWeights]) -> None:
     if not artifacts:
         raise InputError("merge: expected at least one artifact, found none")
     for artifact in artifacts:
-        if artifact.method != METHOD:
+        if artifact.method != METHOD.name:
             raise InputError(
-                f"merge: expected artifacts of {METHOD}, found one of {artifact.method}; fit its "
-                "subject with that method"
+                f"merge: expected artifacts of {METHOD.name}, found one of {artifact.method}; fit "
+                "its subject with that method"
             )
     check_distinct_tokens(
         (subject for each in artifacts for subject in each.subjects),
         remedy="fit one of them again with another --token",
     )
+
+
+METHOD = Method("custom_diffusion", "Custom Diffusion", JOINTLY, DEFAULTS, fit)

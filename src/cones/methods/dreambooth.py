@@ -7,9 +7,10 @@ whole text encoder is trained too, with the same rate, which there makes it stro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cones.methods.trainable import Leaves, leaves_of
+from cones.methods.method import JOINTLY, Method, RivalConfig
+from cones.methods.trainable import Trainable, trainable_copies
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import RivalConfig, Stops, Training
+from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.progress import OnProgress
@@ -28,13 +29,13 @@ class DreamBoothConfig(RivalConfig):
     train_text_encoder: bool = False
 
 
-defaults = DreamBoothConfig(steps=400, rate=1e-4)
+DEFAULTS = DreamBoothConfig(steps=400, rate=1e-4)
 
 
 def fit(
     backbone: Backbone,
     subjects: Subject | Sequence[Subject],
-    config: DreamBoothConfig = defaults,
+    config: DreamBoothConfig = DEFAULTS,
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
@@ -43,8 +44,11 @@ def fit(
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
     with Block(backbone):
-        leaves = Leaves(
-            unet=leaves_of(dict(backbone.denoiser.named_parameters())),
-            text_encoder=leaves_of(dict(text)),
+        trainable = Trainable(
+            unet=trainable_copies(dict(backbone.denoiser.named_parameters())),
+            text_encoder=trainable_copies(dict(text)),
         )
-    return training.fit("dreambooth", leaves)
+    return training.fit(METHOD.name, trainable)
+
+
+METHOD = Method("dreambooth", "DreamBooth", JOINTLY, DEFAULTS, fit)

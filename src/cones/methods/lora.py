@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from cones.checks import check_count
 from cones.errors import InputError
-from cones.methods.trainable import Leaves, check_trainable, leaf
+from cones.methods.method import JOINTLY, Method, RivalConfig
+from cones.methods.trainable import Trainable, check_trainable, trainable_copy
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import RivalConfig, Stops, Training
+from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.progress import OnProgress
@@ -43,13 +44,13 @@ class LoraConfig(RivalConfig):
         vars(self).update(rank=check_count("rank", self.rank, 1, MAX_RANK))
 
 
-defaults = LoraConfig(steps=200, rate=2e-3)
+DEFAULTS = LoraConfig(steps=200, rate=2e-3)
 
 
 def fit(
     backbone: Backbone,
     subjects: Subject | Sequence[Subject],
-    config: LoraConfig = defaults,
+    config: LoraConfig = DEFAULTS,
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
@@ -62,8 +63,8 @@ def fit(
     check_trainable(backbone)
     adapted = with_adapter(backbone, config.rank)
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
-    leaves = first_factors(adapted.denoiser, config)
-    return training.fit("lora", leaves, factors, adapted)
+    trainable = first_factors(adapted.denoiser, config)
+    return training.fit(METHOD.name, trainable, factors, adapted)
 
 
 def with_adapter(backbone: Backbone, rank: int) -> Backbone:
@@ -86,20 +87,23 @@ def with_adapter(backbone: Backbone, rank: int) -> Backbone:
     return replace(backbone, pipeline=pipeline)
 
 
-def first_factors(adapted: nn.Module, config: LoraConfig) -> Leaves:
+def first_factors(adapted: nn.Module, config: LoraConfig) -> Trainable:
     """A of each layer, normal with deviation 1 / rank, and B, zero."""
     generator = torch.Generator().manual_seed(config.seed)
     first = {}
     for name, parameter in adapted.named_parameters():
         if name.endswith(DOWN):
             drawn = torch.randn(parameter.shape, generator=generator) / config.rank
-            first[name] = leaf(drawn.to(parameter.device))
+            first[name] = trainable_copy(drawn.to(parameter.device))
         elif name.endswith(UP):
-            first[name] = leaf(torch.zeros_like(parameter))
-    return Leaves(unet=first)
+            first[name] = trainable_copy(torch.zeros_like(parameter))
+    return Trainable(unet=first)
 
 
 def factors(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Layer -> (A, B), from peft's parameters by their names."""
     layers = [name.removesuffix(DOWN) for name in parameters if name.endswith(DOWN)]
     return {layer: (parameters[layer + DOWN], parameters[layer + UP]) for layer in layers}
+
+
+METHOD = Method("lora", "LoRA", JOINTLY, DEFAULTS, fit)

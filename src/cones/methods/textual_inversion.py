@@ -6,23 +6,25 @@ training as in drawing, since that is how every method is asked.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from cones.methods.trainable import Leaves, embedding_of, leaf
+from cones.methods.method import Method, RivalConfig
+from cones.methods.trainable import Trainable, embedding_of, trainable_copy
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import RivalConfig, Stops, Training
+from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.progress import OnProgress
 from cones.search.objective import ClassImages
 from cones.subjects.subject import Subject
 
-defaults = RivalConfig(steps=500, rate=8e-3, prior_batch=0)
+DEFAULTS = RivalConfig(steps=500, rate=8e-3, prior_batch=0)
 
 
 def fit(
     backbone: Backbone,
     subjects: Subject | Sequence[Subject],
-    config: RivalConfig = defaults,
+    config: RivalConfig = DEFAULTS,
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
@@ -30,10 +32,34 @@ def fit(
     """Trains one embedding for each subject; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
-        leaves = Leaves(
+        trainable = Trainable(
             embeddings={
-                subject.token: leaf(embedding_of(backbone, subject.class_noun))
+                subject.token: trainable_copy(embedding_of(backbone, subject.class_noun))
                 for subject in training.subjects
             }
         )
-    return training.fit("textual_inversion", leaves)
+    return training.fit(METHOD.name, trainable)
+
+
+def combine(artifacts: Sequence[TunedWeights]) -> TunedWeights:
+    """Put the embeddings of subjects that were fitted alone together.
+
+    Raises:
+        InputError: two of them have the same token.
+    """
+    return replace(
+        artifacts[0],
+        subjects=tuple(subject for each in artifacts for subject in each.subjects),
+        embeddings={token: row for each in artifacts for token, row in each.embeddings.items()},
+        info={"merged": " ".join(each.digest() for each in artifacts)},
+    )
+
+
+METHOD = Method(
+    "textual_inversion",
+    "Textual Inversion",
+    "embeddings fitted alone, put together",
+    DEFAULTS,
+    fit,
+    combine,
+)

@@ -15,7 +15,7 @@ from cones.neurons.blocks import Block
 
 
 @dataclass(frozen=True)
-class Leaves:
+class Trainable:
     """What is trained: copies in float32 that require a gradient.
 
     Attributes:
@@ -29,24 +29,24 @@ class Leaves:
     text_encoder: Mapping[str, Tensor] = field(default_factory=dict)
 
     def all(self) -> list[Tensor]:
-        """Every leaf."""
+        """Every copy."""
         parts = (self.embeddings, self.unet, self.text_encoder)
-        return [leaf for part in parts for leaf in part.values()]
+        return [copy for part in parts for copy in part.values()]
 
     def weights(self) -> dict[str, Tensor]:
         """The whole parameters, by their names in an artifact."""
         parts = {"unet": self.unet, "text_encoder": self.text_encoder}
-        return {f"{part}.{name}": leaf for part in parts for name, leaf in parts[part].items()}
+        return {f"{part}.{name}": copy for part in parts for name, copy in parts[part].items()}
 
 
-def leaf(tensor: Tensor) -> Tensor:
+def trainable_copy(tensor: Tensor) -> Tensor:
     """A copy in float32 that requires a gradient."""
     return tensor.detach().to(torch.float32, copy=True).requires_grad_()
 
 
-def leaves_of(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A leaf for each parameter."""
-    return {name: leaf(parameter) for name, parameter in parameters.items()}
+def trainable_copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of each parameter in float32 that requires a gradient."""
+    return {name: trainable_copy(parameter) for name, parameter in parameters.items()}
 
 
 def check_trainable(backbone: Backbone) -> None:

@@ -45,7 +45,7 @@ class TunedWeights:
     what the file holds.
 
     Attributes:
-        method: its key in `cones.methods.METHODS`.
+        method: its key in `cones.methods.registry.METHODS`.
         subjects: the subjects, by token.
         base: the base model.
         embeddings: token -> its row of the text encoder's embedding, `[d]`.

@@ -1,4 +1,4 @@
-"""The training loop of the gradient methods: L_con over what each of them lets move.
+"""The training loop of the gradient methods: L_con over what each of them trains.
 
 As in the public training scripts: AdamW with a constant rate after a short warm-up, gradients
 clipped to norm 1, the noise or velocity as the target of both terms, and images of the class
@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cones.errors import ConesError
-from cones.methods.trainable import Leaves, check_trainable, text_states
+from cones.methods.method import WARM_UP, RivalConfig
+from cones.methods.trainable import Trainable, check_trainable, text_states
 from cones.methods.trained_weights import Factors, TunedWeights
 from cones.models.backbone import Backbone, check_differentiable
 from cones.models.families import Conditioning
@@ -26,33 +26,15 @@ from cones.neurons.phrases import fill
 from cones.neurons.shutting import base_fingerprint
 from cones.progress import Figures, OnProgress
 from cones.search import loss
-from cones.search.config import LossConfig
 from cones.search.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
 from cones.search.prior import all_class_images
 from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
 
-WARM_UP = 10  # steps
 MAX_NORM = 1.0  # of the gradient
 HELD_OUT_BATCHES = 4
 
 Stops = Mapping[int, Callable[[TunedWeights], object]]
 FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RivalConfig(LossConfig):
-    """How to train; each method's file has its own defaults.
-
-    Each step is on a batch of every subject and of every class, `prior_batch=0` for no prior. The
-    rate is AdamW's, reached after `WARM_UP` steps.
-    """
-
-    MIN_PRIOR_BATCH: ClassVar[int] = 0
-
-    batch: int = 4
-    prior_batch: int = 4
-    prior_weight: float = 1.0
-    prior_images: int = 64
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class _Part:
 
 
 class Training:
-    """The loss of one subject or several as a function of the leaves, and its descent."""
+    """The loss of one subject or several as a function of what is trained, and its descent."""
 
     def __init__(
         self,
@@ -126,45 +108,45 @@ class Training:
     def fit(
         self,
         method: str,
-        leaves: Leaves,
+        trainable: Trainable,
         factors: FactorsOf | None = None,
         adapted: Backbone | None = None,
     ) -> TunedWeights:
-        """Trains the leaves, in place.
+        """Train, in place.
 
         Args:
             method: the artifact's.
-            leaves: what is trained.
-            factors: makes the low-rank factors of `leaves.unet`, which the artifact has instead.
-            adapted: a backbone in which the leaves are parameters; None for the model itself.
+            trainable: the copies to train.
+            factors: makes the low-rank factors of `trainable.unet`, which the artifact has instead.
+            adapted: a backbone in which the copies are parameters; None for the model itself.
 
         Raises:
             ConesError: the loss or its gradient became NaN or infinite.
         """
         inner = copy.copy(self)
         inner.backbone = adapted or self.backbone
-        before = inner.held_out(leaves)
+        before = inner.held_out(trainable)
 
         def artifact(steps: int) -> TunedWeights:
-            report = {"before": before, "after": inner.held_out(leaves)}
+            report = {"before": before, "after": inner.held_out(trainable)}
             return self._artifact(
-                method, replace(self.config, steps=steps), report, leaves, factors
+                method, replace(self.config, steps=steps), report, trainable, factors
             )
 
-        for done in inner._descend(leaves):
+        for done in inner._descend(trainable):
             if stop := self._stops.get(done):
                 stop(artifact(done))
         return artifact(self.config.steps)
 
-    def _descend(self, leaves: Leaves) -> Iterator[int]:
+    def _descend(self, trainable: Trainable) -> Iterator[int]:
         """Takes one step after the other, and tells how many are done."""
-        config, trained = self.config, leaves.all()
+        config, trained = self.config, trainable.all()
         optimiser = torch.optim.AdamW(trained, lr=config.rate)
         for step in range(config.steps):
             optimiser.param_groups[0]["lr"] = config.rate * min(1.0, (step + 1) / WARM_UP)
             optimiser.zero_grad()
             figures, total = self.backbone.call_with(
-                leaves.unet, partial(self._differentiated, leaves, step)
+                trainable.unet, partial(self._differentiated, trainable, step)
             )
             for each in trained:
                 if each.grad is not None:
@@ -181,23 +163,23 @@ class Training:
             yield step + 1
 
     @torch.no_grad()
-    def held_out(self, leaves: Leaves) -> Figures:
+    def held_out(self, trainable: Trainable) -> Figures:
         """The mean losses on noise that no step of the training sees."""
         steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
         found = self.backbone.call_with(
-            leaves.unet, lambda: [self._loss(leaves, step)[0] for step in steps]
+            trainable.unet, lambda: [self._loss(trainable, step)[0] for step in steps]
         )
         return {key: sum(each[key] for each in found) / len(found) for key in found[0]}
 
-    def _differentiated(self, leaves: Leaves, step: int) -> tuple[Figures, Tensor]:
-        """`_loss`, and the leaves have its gradient times `LOSS_SCALE`."""
-        figures, total = self._loss(leaves, step)
+    def _differentiated(self, trainable: Trainable, step: int) -> tuple[Figures, Tensor]:
+        """`_loss`, and the copies have its gradient times `LOSS_SCALE`."""
+        figures, total = self._loss(trainable, step)
         (total * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
         return figures, total
 
-    def _loss(self, leaves: Leaves, step: int) -> tuple[Figures, Tensor]:
-        """The losses of a step, by a denoiser that computes with the leaves already."""
-        batch = self._batch(leaves, step)
+    def _loss(self, trainable: Trainable, step: int) -> tuple[Figures, Tensor]:
+        """The losses of a step, by a denoiser that computes with the copies already."""
+        batch = self._batch(trainable, step)
         prediction = loss.predict(self.backbone, batch)
         error = loss.squared_error(prediction, loss.target(self.backbone, batch))
         subject, prior = error[: self._of_subjects], error[self._of_subjects :]
@@ -206,13 +188,15 @@ class Training:
         figures = {"subject": subject.mean().item(), "prior": prior.mean().item()}
         return figures, loss.concept_loss(subject, prior, self.config.prior_weight)
 
-    def _batch(self, leaves: Leaves, step: int) -> Batch:
+    def _batch(self, trainable: Trainable, step: int) -> Batch:
         """Samples of every subject, then of every class, with a gradient to what is trained."""
         generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
         states = [part.examples.states for part in self._parts]
-        if leaves.embeddings or leaves.text_encoder:
+        if trainable.embeddings or trainable.text_encoder:
             texts = [text for part in self._parts for text in part.texts]
-            encoded = text_states(self.backbone, texts, leaves.embeddings, leaves.text_encoder)
+            encoded = text_states(
+                self.backbone, texts, trainable.embeddings, trainable.text_encoder
+            )
             split = torch.split(encoded, [len(part.texts) for part in self._parts])
             states = [Conditioning(each) for each in split]
         return joined(
@@ -229,18 +213,18 @@ class Training:
         method: str,
         config: RivalConfig,
         report: Mapping[str, Figures],
-        leaves: Leaves,
+        trainable: Trainable,
         factors: FactorsOf | None,
     ) -> TunedWeights:
-        """The leaves as they are now."""
+        """The copies as they are now."""
         backbone = self.backbone
         return TunedWeights(
             method,
             tuple(each.info for each in self.subjects),
             BaseInfo(backbone.name, base_fingerprint(backbone)),
-            leaves.embeddings,
-            leaves.weights() if factors is None else {},
-            factors(leaves.unet) if factors else {},
+            trainable.embeddings,
+            trainable.weights() if factors is None else {},
+            factors(trainable.unet) if factors else {},
             {
                 "config": json.dumps(asdict(config), sort_keys=True),
                 "seed": str(config.seed),

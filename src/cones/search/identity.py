@@ -45,7 +45,7 @@ def identity(
     """All that a result depends on.
 
     Args:
-        method: what makes it: "find", or a name in `cones.methods.METHODS`.
+        method: what makes it: "find", or a name in `cones.methods.registry.METHODS`.
         model: `model_identity` of the base model.
         subjects: in their order.
         settings: a dataclass.
