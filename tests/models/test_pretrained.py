@@ -216,11 +216,11 @@ def test_damaged_weights_are_refused(folder: Path, part: str, damage: str) -> No
     whole = path.read_bytes()
     path.unlink()
     content, expected = {
-        "truncated": (whole[:-10], "is no safetensors file, or one that is cut off"),
-        "git-lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        "truncated": (whole[:-10], f"found {len(whole) - 10} bytes, truncated or damaged; copy or"),
+        "git-lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer"),
         "missing": (None, f"{path.parent}: holds no weights; download or copy the model again"),
-        "pickle": (b"PK\x03\x04", "is a pickle, which could run code; convert it"),
-        "empty": (b"", "is no safetensors file, or one that is cut off"),
+        "pickle": (b"PK\x03\x04", "never opened, since it can run code; give weights that"),
+        "empty": (b"", "is empty; copy or download it again"),
     }[damage]
     if content is not None:
         path.write_bytes(content)
@@ -473,7 +473,7 @@ def test_other_files_of_weights_say_what_they_are(tmp_path: Path) -> None:
         (tiny_flux().state_dict(), "is a UNet or transformer alone"),
         (tiny_kl().state_dict(), "is an autoencoder alone"),
         (tiny_clip(16).state_dict(), "is a text encoder alone"),
-        ({"weights": some, "bias": some}, "is no model that is known"),
+        ({"weights": some, "bias": some}, "is a safetensors file of another kind"),
     ):
         path = tmp_path / "file.safetensors"
         save_file({name: each.clone().contiguous() for name, each in tensors.items()}, path)
@@ -485,7 +485,8 @@ def test_a_neuron_file_is_no_base_model(tmp_path: Path) -> None:
     neurons = ConceptNeurons({"layer": (2, 2)}, {"layer": np.array([1])}, base=BaseInfo("", ""))
     neurons.save(path)
     assert refusal(path) == (
-        f"{path}: is a neuron file; name it with --neurons, and its base model with --model"
+        f"{path}: is a neuron file; expected a base model: a checkpoint with denoiser, autoencoder "
+        "and text encoder, or a diffusers folder"
     )
 
 
@@ -500,11 +501,14 @@ def test_a_pickle_is_never_opened(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"no tensors" * 20, "is no safetensors file, or one that is cut off"),
-        (b"GGUF\x03\x00\x00\x00", "is a GGUF file, whose weights are quantised"),
-        (b"\n<!DOCTYPE html>", "is a web page, not the weights"),
-        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
-        (b"\x80\x02}q\x00", "is a pickle, which could run code"),
+        (
+            b"no tensors" * 20,
+            "expected a safetensors file, found 200 bytes of something else; give",
+        ),
+        (b"GGUF\x03\x00\x00\x00", "is a GGUF file of quantised weights; give weights that are not"),
+        (b"\n<!DOCTYPE html>", "is a web page, not the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a git-LFS pointer"),
+        (b"\x80\x02}q\x00", "is a pickle (a torch .bin or .pt file?), which is never opened"),
     ],
 )
 def test_what_is_called_safetensors_says_what_it_is(

@@ -14,6 +14,7 @@ from diffusers.loaders.single_file_utils import fetch_diffusers_config, infer_di
 from safetensors import SafetensorError, safe_open
 
 from cones.errors import InputError
+from cones.files.kinds import other_file, other_safetensors
 
 DENOISER = "model.diffusion_model."
 VAE = ("first_stage_model.", "vae.")
@@ -31,26 +32,10 @@ SECOND = {
 }
 T5 = ("text_encoders.t5xxl.",)
 
+REMEDY = "give weights that are not quantised, as .safetensors"
 QUANTISED = (
     r"scaled_fp8|\.(scale_weight|weight_scale|scale_input|absmax|quant_(state|map)|qweight)\b"
 )
-OTHERS = (
-    (r"lora|\.alpha$|hada_w|lokr_w|oft_blocks|dora_scale", "a LoRA, to be fused into its model"),
-    (r"control_model\.|controlnet_|input_hint_block", "a ControlNet"),
-    (r"motion_modules\.", "a motion module"),
-    (r"^(image_proj|ip_adapter)\.", "an IP-Adapter"),
-    (r"^(adapter|body)\.", "a T2I-Adapter"),
-    (r"^(emb_params|string_to_param.*|clip_[lg])$", "an embedding of textual inversion"),
-    (r"^(down|input|double|joint|transformer)_blocks\.", "a UNet or transformer alone"),
-    (r"text_model\.|self_attn|^encoder\.block\.|^(conditioner|cond_)", "a text encoder alone"),
-    (r"^(first_stage_model\.)?(encoder|decoder)\.(conv_in|down|up|layers)", "an autoencoder alone"),
-)
-OURS = {
-    "cones": "a neuron file; name it with --neurons, and its base model with --model",
-    "cones-artifact": "the artifact of another method; name it with --neurons",
-    "cones-checkpoint": "the checkpoint of a search; name it with --resume_from_checkpoint",
-    "cones-export": "a file of `cones export`, for other programs; name its base model",
-}
 PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}
 ARCHITECTURES = {"stable-diffusion-v2-512": "epsilon", "stable-diffusion-v2-768-v": "v_prediction"}
 
@@ -83,7 +68,7 @@ class Header:
                 dtypes = {name: str(each.get_dtype()) for name, each in slices.items()}
                 return cls(shapes, dtypes, dict(file.metadata() or {}))
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: {_what_else(path)}") from error
+            raise InputError(f"{path}: {_fault(path)}") from error
 
     def has(self, prefixes: Iterable[str]) -> bool:
         """Whether a tensor's name begins with one of these."""
@@ -100,22 +85,13 @@ class Header:
         return max(sorted({*matrices}), key=matrices.count, default="F32")
 
 
-def _what_else(path: Path) -> str:
-    """What a file is that is no sound safetensors file, by its first bytes."""
+def _fault(path: Path) -> str:
+    """What is wrong with a file that is no sound safetensors file."""
     try:
         with path.open("rb") as file:
-            start = file.read(16)
+            return other_file(file.read(512), path.stat().st_size, REMEDY)
     except OSError as error:
         return f"cannot be read ({error.strerror}); check the path and its rights"
-    if start.startswith(b"version https://"):
-        return "is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`"
-    if start.startswith(b"GGUF"):
-        return "is a GGUF file, whose weights are quantised; expected them as float16 or float32"
-    if start.startswith((b"PK", b"\x80")):
-        return "is a pickle, which could run code; convert it to .safetensors where you trust it"
-    if start.lstrip().startswith(b"<"):
-        return "is a web page, not the weights; download the file itself"
-    return "is no safetensors file, or one that is cut off; download or copy it again"
 
 
 @dataclass(frozen=True)
@@ -184,11 +160,8 @@ class Checkpoint:
 
 def _check_plain(path: Path, header: Header) -> None:
     """Refuses what holds no denoiser, and says what it is; and quantised weights."""
-    if (ours := header.metadata.get("format", "")) in OURS:
-        raise InputError(f"{path}: is {OURS[ours]}")
     if not header.has([DENOISER]):
-        found = next((what for pattern, what in OTHERS if header.says(pattern)), None)
-        found = found or ("an embedding" if len(header.shapes) == 1 else "no model that is known")
+        found = other_safetensors(header.shapes, header.metadata)
         raise InputError(
             f"{path}: is {found}; expected a base model: a checkpoint with denoiser, autoencoder "
             "and text encoder, or a diffusers folder"

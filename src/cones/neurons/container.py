@@ -151,7 +151,7 @@ class Format:
         text = file.read(length) if length <= min(MAX_HEADER, size - len(head)) else b""
         if not text.startswith(b"{"):
             beginning = head + (text or file.read(512))
-            raise self.error(f"{name}: {other_file(beginning, size, self.noun)}")
+            raise self.error(f"{name}: {other_file(beginning, size, f'name {self.noun}')}")
         try:
             header = parse_json(text)
             metadata = _metadata(header)
