@@ -26,9 +26,10 @@ from benchmarks.timing import Step, clock, seconds_of, spread, surroundings
 from cones.neurons.projections import projections
 from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
+from cones.search.batches import PRIOR_BATCHES, Batches
 from cones.search.config import FindConfig
 from cones.search.loop import SearchLoop
-from cones.search.objective import PRIOR_BATCHES, ImplantingLoss
+from cones.search.objective import ImplantingLoss
 
 WARM_UP = 1  # rounds that do not count
 
@@ -53,7 +54,7 @@ def implanting_loss(work: Workload) -> ImplantingLoss:
     """The package's own, by its defaults but for the batch."""
     config = FindConfig(batch=work.batch, prior_batch=work.batch)
     examples = [work.examples()]
-    return ImplantingLoss(work.backbone, examples, examples, config)
+    return ImplantingLoss(Batches(work.backbone, examples, examples, config), config.layers)
 
 
 def searched(objective: ImplantingLoss, steps: int, on_progress: OnProgress | None = None) -> None:
@@ -75,7 +76,7 @@ def asking_seconds(objective: ImplantingLoss) -> float:
     """
     start = clock()
     for step in range(PRIOR_BATCHES):
-        objective.sample(step)
+        objective.batches.draw(step)
     return (clock() - start) / FindConfig().steps
 
 

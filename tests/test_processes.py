@@ -51,7 +51,9 @@ def searched(processes: Processes) -> tuple[dict[str, torch.Tensor], ConceptNeur
     for distill in (True, False):
         config = replace(CONFIG, distill=distill, prior_weight=0.7)
         given = {"robot": images[:2]}
-        objective = ImplantingLoss.of(backbone, [subject], config, given, processes=processes)
+        objective = ImplantingLoss.of(
+            backbone, [subject], config, class_images=given, processes=processes
+        )
         weights = objective.theta.clone()
         weights[::20] = 0
         figures, gradient = objective.gradient(weights, 1)

@@ -12,7 +12,7 @@ import torch
 from benchmarks import rival_steps, step, switch
 from benchmarks.stable_diffusion import FULL, TINY, Workload, random_unet
 from cones.neurons.projections import projections
-from cones.search import objective
+from cones.search import batches
 from cones.search.config import FindConfig
 
 KEYS = {
@@ -69,14 +69,14 @@ def test_what_a_search_asks_once_is_shared_by_its_steps(
     work: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    own = objective.loss.own_prediction
+    own = batches.loss.own_prediction
     monkeypatch.setattr(
-        objective.loss, "own_prediction", lambda *each: asked.append(each) or own(*each)
+        batches.loss, "own_prediction", lambda *each: asked.append(each) or own(*each)
     )
     ticks = itertools.count()
     monkeypatch.setattr(step, "clock", lambda: float(next(ticks)))
     seconds = step.seconds_in_turn(work, [], rounds=2)
-    assert len(asked) == objective.PRIOR_BATCHES
+    assert len(asked) == batches.PRIOR_BATCHES
     assert seconds == {"find": [1 + 1 / FindConfig().steps] * 2}
 
 

@@ -160,7 +160,9 @@ def test_without_photographs_there_is_the_overlap(backbone: Backbone) -> None:
 def test_losses_are_those_of_the_search_on_held_out_noise(backbone: Backbone) -> None:
     subject = photographed("sks", "robot")
     config = FindConfig(batch=8, prior_batch=1, prior_images=1, layers="text")
-    objective = ImplantingLoss.of(backbone, [subject], config, {"robot": subject.images[:1]})
+    objective = ImplantingLoss.of(
+        backbone, [subject], config, config.layers, {"robot": subject.images[:1]}
+    )
     robot, mug = drawn(backbone, "sks", "robot"), drawn(backbone, "zas", "mug")
     (kept,) = interference(backbone, [robot, mug], [subject]).kept
     shut = torch.cat([torch.from_numpy(mask).flatten() for mask in _in_order(robot, objective)])

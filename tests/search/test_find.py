@@ -20,10 +20,11 @@ from cones.neurons.neuronfile import to_bytes
 from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
 from cones.search import loss
+from cones.search.batches import HELD_OUT, PRIOR_BATCHES
 from cones.search.calibration import STRENGTHS, least_needed, line_search
 from cones.search.config import DENSITIES, FindConfig
 from cones.search.find import find
-from cones.search.objective import GRAM_BATCHES, HELD_OUT, PRIOR_BATCHES, ImplantingLoss
+from cones.search.objective import GRAM_BATCHES, ImplantingLoss
 from cones.search.prior import prior_examples
 from cones.subjects.subject import TEMPLATES, Subject
 
@@ -44,7 +45,7 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module")
 def objective(backbone: Backbone, subject: Subject) -> ImplantingLoss:
-    return ImplantingLoss.of(backbone, [subject], QUICK, {"robot": subject.images[:2]})
+    return ImplantingLoss.of(backbone, [subject], QUICK, class_images={"robot": subject.images[:2]})
 
 
 def state(backbone: Backbone) -> dict[str, torch.Tensor]:
@@ -73,7 +74,7 @@ def test_shutting_is_what_the_search_computed_with(
     order = [names.index(layer) for layer in objective.shapes]
     parts = torch.split(flat, [a * b for a, b in neurons.shapes.values()])
     weights = objective.theta * torch.cat([parts[k] for k in order])
-    sample = objective.sample(3)
+    sample = objective.batches.draw(3)
     inside = torch.cat(objective.errors(weights, sample))
     with shut(backbone, neurons, strength=1.0):
         outside = loss.squared_error(loss.predict(backbone, sample.batch), sample.wanted)
@@ -116,7 +117,7 @@ def test_reconstruction_shuts_at_most_the_asked_density(
 def test_the_grams_are_of_what_the_projections_read(objective: ImplantingLoss) -> None:
     grams = objective.grams(objective.theta)
     assert list(grams) == list(objective.shapes)
-    samples = [objective.sample(step) for step in range(GRAM_BATCHES)]
+    samples = [objective.batches.draw(step) for step in range(GRAM_BATCHES)]
     states = torch.stack([sample.batch.states.states for sample in samples]).flatten(0, 2)
     wanted = states.T @ states
     for layer in projections(objective.backbone):  # the text's all read the prompts' states
@@ -229,9 +230,9 @@ def test_a_model_of_another_type_can_be_searched(subject: Subject) -> None:
 def test_batches_differ_from_step_to_step_and_from_the_held_out(
     objective: ImplantingLoss,
 ) -> None:
-    first, second, held_out = (objective.sample(k).batch.noise for k in (0, 1, HELD_OUT))
+    first, second, held_out = (objective.batches.draw(k).batch.noise for k in (0, 1, HELD_OUT))
     assert not torch.equal(first, second) and not torch.equal(first, held_out)
-    assert torch.equal(first, objective.sample(0).batch.noise)
+    assert torch.equal(first, objective.batches.draw(0).batch.noise)
 
 
 def test_a_distilled_prior_returns_and_another_does_not(
@@ -240,10 +241,10 @@ def test_a_distilled_prior_returns_and_another_does_not(
     for distill in (True, False):
         config = replace(QUICK, distill=distill)
         objective = ImplantingLoss.of(backbone, [subject], config)
-        first, again = (objective.sample(step) for step in (0, PRIOR_BATCHES))
+        first, again = (objective.batches.draw(step) for step in (0, PRIOR_BATCHES))
         assert not torch.equal(first.batch.noise[0], again.batch.noise[0])
         assert torch.equal(first.batch.noise[-1], again.batch.noise[-1]) == distill
-        assert torch.equal(first.wanted[-1], again.wanted[-1]) == distill
+        assert torch.equal(first.target[-1], again.target[-1]) == distill
 
 
 def test_class_images_may_be_given(backbone: Backbone, subject: Subject) -> None:
@@ -293,10 +294,10 @@ def other(subject: Subject) -> Subject:
 
 def test_several_subjects_take_turns(backbone: Backbone, subject: Subject, other: Subject) -> None:
     images = {noun: subject.images[:1] for noun in ("robot", "mug")}
-    both = ImplantingLoss.of(backbone, [subject, other], QUICK, images)
-    assert len(both.subjects[0].means) == 3 and len(both.subjects[1].means) == 1
-    latents = both.subjects[1].means
-    assert torch.equal(both.sample(1).batch.latents[:1], latents)
+    both = ImplantingLoss.of(backbone, [subject, other], QUICK, class_images=images)
+    assert len(both.batches.subjects[0].means) == 3 and len(both.batches.subjects[1].means) == 1
+    latents = both.batches.subjects[1].means
+    assert torch.equal(both.batches.draw(1).batch.latents[:1], latents)
     whole = both.held_out(both.theta)
     alone = [both.held_out(both.theta, number) for number in (0, 1)]
     for key in ("subject", "prior"):

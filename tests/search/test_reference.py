@@ -9,9 +9,10 @@ from reference import One, mask_gradient
 from tiny import tiny_pipeline
 
 from cones.models.loading import load_backbone
+from cones.search.batches import Batches, StepBatch
 from cones.search.config import FindConfig
 from cones.search.loop import SearchLoop
-from cones.search.objective import ImplantingLoss, Sample
+from cones.search.objective import ImplantingLoss
 from cones.subjects.subject import Examples
 
 CONFIG = FindConfig(batch=3, prior_batch=2, prior_weight=0.7)
@@ -35,7 +36,8 @@ def implanting(prediction: str, config: FindConfig, checkpointing: bool) -> Impl
         states = backbone.encode_prompts([f"a {noun}", f"a photo of a {noun}"])
         return Examples(means, 0.1 * means.abs(), states, ((0, 1),) * 4)
 
-    return ImplantingLoss(backbone, [examples("sks robot", 1)], [examples("robot", 2)], config)
+    batches = Batches(backbone, [examples("sks robot", 1)], [examples("robot", 2)], config)
+    return ImplantingLoss(batches, config.layers)
 
 
 def by_reference(
@@ -43,7 +45,7 @@ def by_reference(
 ) -> tuple[float, torch.Tensor]:
     backbone, config = objective.backbone, objective.config
     scheduler = backbone.pipeline.scheduler
-    samples = singles(objective.sample(step))
+    samples = singles(objective.batches.draw(step))
     loss, gradients = mask_gradient(
         backbone.denoiser,
         scheduler.alphas_cumprod,
@@ -57,7 +59,7 @@ def by_reference(
     return loss, torch.cat([gradients[layer].flatten() for layer in objective.shapes])
 
 
-def singles(sample: Sample) -> list[One]:
+def singles(sample: StepBatch) -> list[One]:
     batch = sample.batch
     return [
         One(*(each[k : k + 1] for each in (batch.latents, batch.noise, batch.timesteps)),

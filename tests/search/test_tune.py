@@ -176,7 +176,7 @@ def test_subjects_are_matched_by_name(
     one, other = (
         joint_loss(backbone, both, order, QUICK, images) for order in (subjects, subjects[::-1])
     )
-    assert torch.equal(one.sample(0).wanted, other.sample(0).wanted)
+    assert torch.equal(one.batches.draw(0).target, other.batches.draw(0).target)
 
 
 def test_neurons_among_all_projections_are_tuned_there(

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from cones.sampling.pictures import Picture
     from cones.search.checkpoint import Checkpoint
     from cones.search.config import FindConfig
-    from cones.search.objective import ClassImages
-    from cones.search.prior import DrawnImages
+    from cones.search.prior import ClassImages, DrawnImages
     from cones.subjects.subject import Subject
 
 CHECKPOINT = ".checkpoint.safetensors"

@@ -17,7 +17,7 @@ from cones.progress import OnProgress
 from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture
 from cones.search.config import PRECISIONS, TuneConfig
-from cones.search.objective import ClassImages
+from cones.search.prior import ClassImages
 from cones.search.tune import joint_loss, tune_on
 from cones.subjects.subject import Subject
 

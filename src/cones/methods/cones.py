@@ -9,7 +9,7 @@ from cones.progress import OnProgress
 from cones.search import interference
 from cones.search.config import FindConfig
 from cones.search.find import find
-from cones.search.objective import ClassImages
+from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 DEFAULTS = FindConfig()

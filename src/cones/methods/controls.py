@@ -19,7 +19,7 @@ from cones.neurons.shutting import base_fingerprint
 from cones.sampling.generate import generate
 from cones.search import loss
 from cones.search.gradstats import GradientStats
-from cones.search.objective import LOSS_SCALE, check_subjects
+from cones.search.objective import check_subjects
 from cones.search.prior import GUIDANCE, MAX_GENERAL, STEPS, general_prompts
 from cones.search.selection import neuron_count, split_by_layer, top
 from cones.subjects.subject import Batch, Examples, Subject
@@ -122,14 +122,14 @@ def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers
     def gradients_on(batch: Batch) -> tuple[Tensor, ...]:
         prediction = loss.predict(backbone, batch)
         error = loss.squared_error(prediction, loss.target(backbone, batch)).mean()
-        return torch.autograd.grad(error * LOSS_SCALE, list(copies.values()))
+        return torch.autograd.grad(error * loss.LOSS_SCALE, list(copies.values()))
 
     for _ in range(BATCHES):
         batch = examples.draw(BATCH, backbone.timesteps, generator)
         gradients = backbone.call_with(parameters(copies), partial(gradients_on, batch))
         pairs = zip(copies.values(), gradients, strict=True)
         scores = [(copy.detach() * gradient).abs().flatten() for copy, gradient in pairs]
-        stats.update(torch.cat(scores) / LOSS_SCALE)
+        stats.update(torch.cat(scores) / loss.LOSS_SCALE)
     return stats.mean
 
 

@@ -34,8 +34,7 @@ from cones.neurons.projections import parameters, projections
 from cones.neurons.shutting import base_fingerprint
 from cones.neurons.tokens import check_distinct_tokens
 from cones.progress import OnProgress
-from cones.search.objective import ClassImages
-from cones.search.prior import NOUNS, PLACES
+from cones.search.prior import NOUNS, PLACES, ClassImages
 from cones.subjects.subject import TEMPLATES, Subject
 
 RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions

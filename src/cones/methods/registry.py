@@ -10,7 +10,7 @@ from cones.methods.method import Method
 from cones.models.backbone import Backbone
 from cones.progress import OnProgress
 from cones.sampling.generate import Artifact
-from cones.search.objective import ClassImages
+from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 METHODS: dict[str, Method] = {

@@ -15,7 +15,7 @@ from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.progress import OnProgress
-from cones.search.objective import ClassImages
+from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 DEFAULTS = RivalConfig(steps=500, rate=8e-3, prior_batch=0)

@@ -26,12 +26,12 @@ from cones.neurons.phrases import fill
 from cones.neurons.shutting import base_fingerprint
 from cones.progress import Figures, OnProgress
 from cones.search import loss
-from cones.search.objective import HELD_OUT, LOSS_SCALE, ClassImages, check_subjects
-from cones.search.prior import all_class_images
+from cones.search.batches import held_out_steps, step_generator
+from cones.search.objective import check_subjects
+from cones.search.prior import ClassImages, all_class_images
 from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
 
 MAX_NORM = 1.0  # of the gradient
-HELD_OUT_BATCHES = 4
 
 Stops = Mapping[int, Callable[[TunedWeights], object]]
 FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
@@ -150,7 +150,7 @@ class Training:
             )
             for each in trained:
                 if each.grad is not None:
-                    each.grad /= LOSS_SCALE
+                    each.grad /= loss.LOSS_SCALE
             norm = torch.nn.utils.clip_grad_norm_(trained, MAX_NORM)
             if not math.isfinite(total.item()) or not torch.isfinite(norm):
                 raise ConesError(
@@ -165,16 +165,15 @@ class Training:
     @torch.no_grad()
     def held_out(self, trainable: Trainable) -> Figures:
         """The mean losses on noise that no step of the training sees."""
-        steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
         found = self.backbone.call_with(
-            trainable.unet, lambda: [self._loss(trainable, step)[0] for step in steps]
+            trainable.unet, lambda: [self._loss(trainable, step)[0] for step in held_out_steps()]
         )
         return {key: sum(each[key] for each in found) / len(found) for key in found[0]}
 
     def _differentiated(self, trainable: Trainable, step: int) -> tuple[Figures, Tensor]:
-        """`_loss`, and the copies have its gradient times `LOSS_SCALE`."""
+        """`_loss`, and the copies have its gradient times `loss.LOSS_SCALE`."""
         figures, total = self._loss(trainable, step)
-        (total * LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
+        (total * loss.LOSS_SCALE).backward()  # type: ignore[no-untyped-call]
         return figures, total
 
     def _loss(self, trainable: Trainable, step: int) -> tuple[Figures, Tensor]:
@@ -190,7 +189,7 @@ class Training:
 
     def _batch(self, trainable: Trainable, step: int) -> Batch:
         """Samples of every subject, then of every class, with a gradient to what is trained."""
-        generator = torch.Generator().manual_seed(self.config.seed * 2_000_003 + step)
+        generator = step_generator(self.config.seed, step)
         states = [part.examples.states for part in self._parts]
         if trainable.embeddings or trainable.text_encoder:
             texts = [text for part in self._parts for text in part.texts]

@@ -26,8 +26,8 @@ from cones.search.checkpoint import Checkpoint, KeptSearch
 from cones.search.config import DENSITIES, FindConfig
 from cones.search.identity import identity, model_identity
 from cones.search.loop import SearchLoop
-from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
-from cones.search.prior import DrawnImages
+from cones.search.objective import ImplantingLoss, check_subjects
+from cones.search.prior import ClassImages, DrawnImages
 from cones.search.reconstruction import Matrix, reconstruct
 from cones.search.selection import flatten_positions, neuron_count, split_by_layer, top
 from cones.subjects.subject import Subject, many_subjects_warning
@@ -93,7 +93,14 @@ def find(
             )
             kept = stack.enter_context(checkpoint.opened(own))
         objective = ImplantingLoss.of(
-            backbone, subjects, config, class_images, on_progress, processes, drawn
+            backbone,
+            subjects,
+            config,
+            config.layers,
+            class_images,
+            on_progress,
+            processes,
+            drawn,
         )
         count = _count(objective, config.max_density)
         choice = _search(objective, count, config, on_progress, start, kept)
@@ -133,7 +140,7 @@ def _start(backbone: Backbone, start: ConceptNeurons, config: FindConfig) -> Con
 
 def _count(objective: ImplantingLoss, density: float) -> int:
     """Neurons for all subjects together."""
-    return neuron_count(density, len(objective.theta), len(objective.subjects))
+    return neuron_count(density, len(objective.theta), objective.num_subjects)
 
 
 def _search(
@@ -145,7 +152,7 @@ def _search(
     kept: KeptSearch | None,
 ) -> Choice:
     """Searches for `count` neurons; what it learned can choose fewer as well."""
-    total = config.steps * len(objective.subjects)
+    total = config.steps * objective.num_subjects
     steps = SearchLoop(objective, total, on_progress, kept=kept)
     if config.algorithm == "reconstruct":
         size = objective.theta.square().mean().sqrt().item()

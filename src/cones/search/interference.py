@@ -27,7 +27,8 @@ from cones.neurons.union import (
 )
 from cones.progress import OnProgress
 from cones.search import loss
-from cones.search.objective import HELD_OUT, HELD_OUT_BATCHES, check_subjects
+from cones.search.batches import held_out_steps, step_generator
+from cones.search.objective import check_subjects
 from cones.subjects.subject import Batch, Examples, Subject, many_subjects_warning
 
 log = logging.getLogger("cones")
@@ -198,10 +199,9 @@ def _kept(backbone: Backbone, sets: Sequence[ConceptNeurons], subject: Subject, 
 
 
 def _held_out(backbone: Backbone, subject: Subject, seed: int) -> list[Batch]:
-    """Batches on noise that no step of a search sees; see `cones.search.objective`."""
+    """Draw batches on noise that no step of a search sees."""
     examples = Examples.of_subject(backbone, subject)
-    steps = range(HELD_OUT, HELD_OUT + HELD_OUT_BATCHES)
-    generators = [torch.Generator().manual_seed(seed * 2_000_003 + step) for step in steps]
+    generators = [step_generator(seed, step) for step in held_out_steps()]
     return [examples.draw(BATCH, backbone.timesteps, each) for each in generators]
 
 

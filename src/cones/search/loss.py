@@ -16,37 +16,45 @@ from torch import Tensor
 from cones.models.backbone import Backbone
 from cones.subjects.subject import Batch
 
+LOSS_SCALE = 2.0**12  # a power of two: exact, and float16 gradients do not vanish
+
 Weights = Mapping[str, Tensor]
 
 
 def predict(backbone: Backbone, batch: Batch, weights: Weights | None = None) -> Tensor:
-    """The denoiser's output on a batch, float32, like its latents.
+    """Return eps_theta on a batch, float32, like its latents.
 
     Args:
         backbone: the frozen model.
-        batch: what to predict on.
-        weights: layer -> weight to use in place of the model's own.
+        batch: x_0, eps, t and the encoded prompts.
+        weights: layer -> weight `[out, in]` to use in place of the model's own.
     """
     noisy = backbone.add_noise(batch.latents, batch.noise, batch.timesteps)
     return backbone.predict(noisy, batch.timesteps, batch.states, weights)
 
 
 def target(backbone: Backbone, batch: Batch) -> Tensor:
-    """What a perfect denoiser would say on a batch: noise or velocity."""
+    """Return what a perfect denoiser predicts on a batch: the noise or the velocity."""
     return backbone.target(batch.latents, batch.noise, batch.timesteps)
 
 
 @torch.no_grad()
 def own_prediction(backbone: Backbone, batch: Batch) -> Tensor:
-    """What the unchanged base model says on a batch: the target of distillation."""
+    """Return what the unchanged base model predicts on a batch: the target of distillation."""
     return predict(backbone, batch)
 
 
-def squared_error(prediction: Tensor, wanted: Tensor) -> Tensor:
-    """The mean squared error of each sample: `[n, ...]` -> float32 `[n]`."""
-    return (prediction.float() - wanted.float()).square().flatten(1).mean(1)
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error of each sample: `[n, ...]` -> float32 `[n]`."""
+    return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
 def concept_loss(subject_error: Tensor, prior_error: Tensor, prior_weight: float) -> Tensor:
-    """L_con from each sample's error on the subject and on the prior; lambda = `prior_weight`."""
+    """Return L_con, a scalar.
+
+    Args:
+        subject_error: of the subject's samples, float32 of any shape; its mean counts.
+        prior_error: of the prior's samples, likewise.
+        prior_weight: lambda.
+    """
     return subject_error.mean() + prior_weight * prior_error.mean()

@@ -32,6 +32,7 @@ GUIDANCE = 3.0
 BATCH = 8
 MAX_GENERAL = 32
 
+ClassImages = Mapping[str, Sequence[Image.Image]]
 DrawnImages = MutableMapping[str, Sequence[Image.Image]]
 
 
@@ -58,7 +59,7 @@ def draw_class_images(
 def all_class_images(
     backbone: Backbone,
     subjects: Sequence[Subject],
-    given: Mapping[str, Sequence[Image.Image]],
+    given: ClassImages,
     count: int,
     seed: int,
     on_progress: OnProgress | None = None,

@@ -7,7 +7,7 @@ quaternary, float16 and float32 store a value for each neuron.
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -26,16 +26,10 @@ from cones.progress import Figures, OnProgress
 from cones.search import algorithms as search
 from cones.search.config import Precision, TuneConfig
 from cones.search.loop import SearchLoop
-from cones.search.objective import ClassImages, ImplantingLoss, check_subjects
+from cones.search.objective import ImplantingLoss, check_subjects
+from cones.search.prior import ClassImages
 from cones.search.selection import flatten_positions, split_by_layer, top
 from cones.subjects.subject import Subject
-
-
-@dataclass(frozen=True)
-class _LossConfig(TuneConfig):
-    """What the loss has to know besides."""
-
-    layers: Layers = "text"
 
 
 def tune(
@@ -90,8 +84,8 @@ def joint_loss(
     subjects = _matched(backbone, neurons, subjects)
     with Block(backbone):
         text = neurons.shapes.keys() <= projections(backbone).keys()
-    settings = _LossConfig(**asdict(config), layers="text" if text else "all")
-    return ImplantingLoss.of(backbone, subjects, settings, class_images, on_progress)
+    layers: Layers = "text" if text else "all"
+    return ImplantingLoss.of(backbone, subjects, config, layers, class_images, on_progress)
 
 
 def tune_on(
@@ -101,7 +95,7 @@ def tune_on(
     on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
     """`tune` on a `joint_loss`, which serves for several precisions, rates and numbers of steps."""
-    steps = SearchLoop(objective, config.steps * len(objective.subjects), on_progress, "tune")
+    steps = SearchLoop(objective, config.steps * objective.num_subjects, on_progress, "tune")
     at = flatten_positions(neurons.indices, objective.shapes).to(objective.theta.device)
     start = _recommended(objective, neurons, at)
     if config.precision == "binary":
@@ -181,7 +175,7 @@ def _tuned(
     The loss is that of the rounded values, and its gradient goes straight through to the others.
     `sizes` are the numbers of neurons in each layer.
     """
-    count = len(objective.subjects)
+    count = objective.num_subjects
     means = [w.square().mean().sqrt() for w in objective.unflatten(objective.theta).values()]
     scale = torch.stack(means).repeat_interleave(torch.tensor(sizes, device=at.device))
     rounded = _rounding(config.precision, sizes)
