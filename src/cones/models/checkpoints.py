@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.loaders.single_file_utils import fetch_diffusers_config, infer_diffusers_model_type
 from safetensors import SafetensorError, safe_open
 
 from cones.errors import InputError
 from cones.files.kinds import other_file, other_safetensors
+from cones.models.diffusers_private import checkpoint_base, checkpoint_kind
 
 DENOISER = "model.diffusion_model."
 VAE = ("first_stage_model.", "vae.")
@@ -120,11 +120,9 @@ class Checkpoint:
         header = Header.of(path)
         _check_plain(path, header)
         shaped = {name: torch.empty(shape, device="meta") for name, shape in header.shapes.items()}
-        kind = infer_diffusers_model_type(shaped)
+        kind = checkpoint_kind(shaped)
         _check_whole(path, kind, header)
-        return cls(
-            path, kind, fetch_diffusers_config(shaped)["pretrained_model_name_or_path"], header
-        )
+        return cls(path, kind, checkpoint_base(shaped), header)
 
     @property
     def lacks_t5(self) -> bool:

@@ -13,6 +13,7 @@ from cones.errors import InputError
 from cones.files.paths import local_name
 from cones.models.backbone import Backbone
 from cones.models.devices import device_of, warn_if_slow
+from cones.models.diffusers_private import is_hooked
 from cones.models.families import check_served
 from cones.models.weights import DEFAULT, Request, open_pipeline
 from cones.neurons.blocks import Block
@@ -173,11 +174,7 @@ def _check_in_place(name: str, part: str, module: nn.Module) -> None:
         InputError: it is offloaded, spread by a device map, caches what it has computed, or lacks
             weights.
     """
-    hooked = any(
-        hasattr(each, "_hf_hook") or getattr(getattr(each, "_diffusers_hook", None), "hooks", None)
-        for each in module.modules()
-    )
-    if hooked:
+    if is_hooked(module):
         raise InputError(
             f"model {name!r}: its {part} is offloaded or cached by hooks; load the model without "
             "offloading, caching, layerwise casting and device maps"

@@ -14,7 +14,6 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
-from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 from cones.errors import InputError, is_out_of_memory
 from cones.models.checkpoints import Checkpoint
 from cones.models.devices import default_dtype
+from cones.models.diffusers_private import CheckpointError
 from cones.models.families import check_served
 from cones.models.folders import INDEX, ModelFolder, check_complete
 
@@ -34,7 +34,7 @@ HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 CONFIGURATION = ["*.json", "*.txt", "*.model"]  # what a model's files hold besides weights
 CANNOT_OPEN = (
     OSError, ValueError, TypeError, AttributeError, LookupError, NameError, RuntimeError,
-    ImportError, SafetensorError, SingleFileComponentError,
+    ImportError, SafetensorError, CheckpointError,
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ Two kinds of noise: `Diffusion` mixes by the schedule's cumulative alphas and pr
 the velocity; `Flow` (flow matching) goes straight from the picture to the noise.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -286,8 +285,3 @@ def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer has a vocabulary: without its files, one of special tokens is made."""
     ids = tokenizer("a photo", add_special_tokens=False).input_ids
     return bool({*ids} - {*tokenizer.all_special_ids})
-
-
-def t5_length(pipeline: Any) -> int:
-    """How many tokens a pipeline lets its T5 read: the tokenizer itself knows no limit."""
-    return int(inspect.signature(pipeline.encode_prompt).parameters["max_sequence_length"].default)

@@ -6,8 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cones.models.diffusers_private import (
+    flux_positions,
+    pack_flux_latents,
+    t5_length,
+    unpack_flux_latents,
+)
 from cones.models.families.conditioning import Conditioning
-from cones.models.families.family import Diffusion, Flow, Run, t5_length
+from cones.models.families.family import Diffusion, Flow, Run
 from cones.neurons.projections import denoiser
 
 FLUX_GUIDANCE = 3.5  # what a guidance-distilled Flux is told in the search: the pipeline's default
@@ -90,22 +96,17 @@ class Flux(Flow):
 
     def predict(self, run: Run, noisy: Tensor, timesteps: Tensor, prompts: Conditioning) -> Tensor:
         """The way from the picture to the noise."""
-        pipeline, scale = self.pipeline, self.pipeline.vae_scale_factor
-        height, width = noisy.shape[2:]
         guided = self.config.guidance_embeds
         output = run(
-            hidden_states=pipeline._pack_latents(noisy.contiguous(), *noisy.shape),
+            hidden_states=pack_flux_latents(self.pipeline, noisy),
             timestep=self.sigmas(timesteps).to(noisy),
             guidance=noisy.new_full(timesteps.shape, FLUX_GUIDANCE) if guided else None,
             pooled_projections=prompts.pooled,
             encoder_hidden_states=prompts.states,
             txt_ids=noisy.new_zeros(prompts.states.shape[1], 3),
-            img_ids=pipeline._prepare_latent_image_ids(
-                len(noisy), height // 2, width // 2, noisy.device, noisy.dtype
-            ),
+            img_ids=flux_positions(self.pipeline, noisy),
         )
-        unpacked: Tensor = pipeline._unpack_latents(output, height * scale, width * scale, scale)
-        return unpacked
+        return unpack_flux_latents(self.pipeline, output, *noisy.shape[2:])
 
     def settings(self, count: int, guidance: float, negative_prompt: str) -> dict[str, Any]:
         """Guidance is an input of the distilled model, and none of the other's."""
