@@ -33,7 +33,7 @@ from cones.methods.registry import METHODS
 from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import SubjectInfo
 from cones.neurons.projections import fingerprint, projections
-from cones.sampling.generate import Artifact
+from cones.sampling.artifact import Artifact
 from cones.search.prior import draw_class_images
 from cones.subjects.subject import Subject
 from cones.toybox.protocol import TOYBOX

@@ -27,7 +27,7 @@ from cones.cli.photographs import (
 from cones.methods import MethodName
 
 if TYPE_CHECKING:
-    from cones.sampling.generate import Artifact
+    from cones.sampling.artifact import Artifact
 
 SETTINGS = (
     "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",

@@ -18,7 +18,7 @@ from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.errors import InputError
 
 if TYPE_CHECKING:
-    from cones.sampling.generate import Artifact
+    from cones.sampling.artifact import Artifact
     from cones.sampling.pictures import Picture
 
 SHEET_ROWS, SHEET_COLUMNS = 200, 50  # at most

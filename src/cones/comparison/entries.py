@@ -21,7 +21,7 @@ from cones.methods.artifact import Cones, load_artifact
 from cones.methods.method import Method, RivalConfig
 from cones.methods.registry import METHODS
 from cones.models.backbone import Backbone
-from cones.sampling.generate import Artifact
+from cones.sampling.artifact import Artifact
 from cones.search.config import TuneConfig
 from cones.search.identity import identity
 from cones.search.prior import draw_class_images

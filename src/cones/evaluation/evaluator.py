@@ -31,7 +31,8 @@ from cones.neurons.shutting import shut
 from cones.neurons.tokens import check_distinct_tokens
 from cones.neurons.union import Neurons, union
 from cones.progress import OnProgress
-from cones.sampling.generate import Artifact, generate
+from cones.sampling.artifact import Artifact
+from cones.sampling.generate import generate
 from cones.subjects.photos import load_photos, rgb_images
 
 Images = Path | str | Sequence[Image.Image]

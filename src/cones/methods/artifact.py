@@ -11,7 +11,7 @@ from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
 from cones.neurons.container import format_name
 from cones.neurons.neuronfile import load, nbytes, neurons_hash, to_bytes
 from cones.neurons.shutting import shut
-from cones.sampling.generate import Artifact
+from cones.sampling.artifact import Artifact
 
 __all__ = ["Artifact", "Cones", "TunedWeights", "load_artifact"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from cones.sampling.generate import Artifact
+from cones.sampling.artifact import Artifact
 from cones.search.config import LossConfig
 
 JOINTLY = "all subjects trained jointly; steps times their number, samples of each divided by it"

@@ -9,7 +9,7 @@ from cones.methods import MethodName
 from cones.methods.method import Method
 from cones.models.backbone import Backbone
 from cones.progress import OnProgress
-from cones.sampling.generate import Artifact
+from cones.sampling.artifact import Artifact
 from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 

@@ -1,15 +1,13 @@
 """From prompts and seeds to pictures, with or without concept neurons shut."""
 
 import copy
-import json
 import logging
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -19,9 +17,7 @@ from cones.models.backbone import Backbone, check_backbone
 from cones.models.families.solvers import SAMPLERS
 from cones.models.finite import finite_pictures
 from cones.neurons.blocks import Block
-from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo, check_strength
-from cones.neurons.neuronfile import neurons_hash
-from cones.neurons.phrases import mentions
+from cones.neurons.concept_neurons import ConceptNeurons, check_strength
 from cones.neurons.projections import fingerprint, projections
 from cones.neurons.shutting import base_fingerprint, shut
 from cones.neurons.tokens import check_distinct_tokens
@@ -33,53 +29,12 @@ from cones.neurons.union import (
     repeated,
     strength_warning,
 )
+from cones.sampling.artifact import Artifact
 from cones.sampling.pictures import MARK, Picture
-from cones.subjects.subject import many_subjects_warning
-from cones.text import printable
+from cones.sampling.provenance import kept, kept_negative, of_neurons, parameters
+from cones.sampling.remarks import remarks
 
 log = logging.getLogger("cones")
-
-MAX_SHOWN = 160  # characters of a prompt in a message
-MAX_KEPT = 10_000  # in a picture's provenance: more than any model reads
-
-
-class Artifact(Protocol):
-    """What any method of `cones.methods` makes of a subject's photographs."""
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        ...
-
-    @property
-    def subjects(self) -> tuple[SubjectInfo, ...]:
-        """The subjects, by token."""
-        ...
-
-    @property
-    def info(self) -> Mapping[str, str]:
-        """Where it comes from: configuration, seed, report, versions."""
-        ...
-
-    def applied(self, backbone: Backbone) -> AbstractContextManager[Backbone]:
-        """The backbone, changed in place; restored bit for bit when the block ends."""
-        ...
-
-    def nbytes(self) -> int:
-        """The size of the file that `save` writes."""
-        ...
-
-    def to_bytes(self) -> bytes:
-        """That file."""
-        ...
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes its file, all or nothing."""
-        ...
-
-    def digest(self) -> str:
-        """The first 16 hex digits of the SHA-256 of that file."""
-        ...
 
 
 def generate(
@@ -145,44 +100,32 @@ def generate(
     batch = check_count("batch", batch, 1, MAX_BATCH)
     height, width = backbone.side("height", height), backbone.side("width", width)
     guidance = _checked_guidance(backbone, guidance, negative_prompt)
-    if strength is not None and not sets:
-        raise InputError("strength: is of neurons, but none are given; name them or leave it out")
-    parts: list[Artifact | ConceptNeurons] = [*([artifact] if artifact else []), *sets]
-    subjects = all_subjects(parts)
-    if strength is not None:
-        strength = check_strength(strength)
-    elif sets:
-        strength = common_strength(sets)
-        if remark := strength_warning(sets):
-            log.warning(remark)
-    if remark := repeated(sets):
-        log.warning(remark)
+    strength = _checked_strength(strength, sets)
+    subjects = all_subjects([*([artifact] if artifact else []), *sets])
     pictures: list[Picture] = []
     with Block(backbone, wait=wait):
         check_distinct_tokens(subjects, backbone.family.tokenizers)
-        for remark in _remarks(backbone, prompts, negative_prompt, subjects):
+        for remark in remarks(backbone, prompts, negative_prompt, subjects):
             log.warning(remark)
         pipeline = _with_solver(backbone)
-        model = {"model": backbone.name, "fingerprint": base_fingerprint(backbone)}
+        settings = {
+            "negative_prompt": kept_negative(backbone, negative_prompt),
+            "steps": str(steps),
+            "guidance": str(guidance),
+            "height": str(height),
+            "width": str(width),
+            "scheduler": type(pipeline.scheduler).__name__,
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "model": backbone.name,
+            "fingerprint": base_fingerprint(backbone),
+        }
         with (
             artifact.applied(backbone) if artifact else nullcontext(),
             nullcontext() if neurons is None else shut(backbone, sets, strength),
         ):
-            settings = {
-                "negative_prompt": _kept(negative_prompt)
-                if backbone.family.supports_negative_prompt
-                else "",
-                "steps": str(steps),
-                "guidance": str(guidance),
-                "height": str(height),
-                "width": str(width),
-                "scheduler": type(pipeline.scheduler).__name__,
-                "dtype": str(backbone.dtype).removeprefix("torch."),
-                **model,
-                "weights": fingerprint(projections(backbone)),
-                **_neurons_settings(sets, strength, artifact),
-                MARK: version("cones-diffusion"),
-            }
+            settings["weights"] = fingerprint(projections(backbone))
+            settings |= of_neurons(sets, strength, artifact)
+            settings[MARK] = version("cones-diffusion")
             wanted = list(product(prompts, seeds))
             for start in range(0, len(wanted), batch):
                 for picture in _draw(backbone, pipeline, wanted[start : start + batch], settings):
@@ -190,6 +133,18 @@ def generate(
                     if on_picture is not None:
                         on_picture(picture)
     return pictures
+
+
+def _checked_strength(strength: float | None, sets: Sequence[ConceptNeurons]) -> float | None:
+    """The strength to shut with: what was asked for, or else what the sets recommend together."""
+    if strength is not None and not sets:
+        raise InputError("strength: is of neurons, but none are given; name them or leave it out")
+    for remark in (strength_warning(sets) if sets and strength is None else None, repeated(sets)):
+        if remark:
+            log.warning(remark)
+    if strength is not None:
+        return check_strength(strength)
+    return common_strength(sets) if sets else None
 
 
 def _checked_guidance(backbone: Backbone, guidance: float, negative_prompt: str) -> float:
@@ -204,58 +159,11 @@ def _checked_guidance(backbone: Backbone, guidance: float, negative_prompt: str)
     return found
 
 
-def _remarks(
-    backbone: Backbone,
-    prompts: Sequence[str],
-    negative_prompt: str,
-    subjects: Sequence[SubjectInfo],
-) -> Iterator[str]:
-    """What seems unmeant in prompts; refuses those in which a subject's token is cut off."""
-    if remark := many_subjects_warning(len(subjects)):
-        yield remark
-    if remark := backbone.check_prompt(negative_prompt):
-        yield remark
-    if negative_prompt and not backbone.family.supports_negative_prompt:
-        said = printable(repr(negative_prompt), MAX_SHOWN)
-        yield f"negative prompt {said}: has no effect in {backbone.family.title}"
-    yield from backbone.prompt_remarks(negative_prompt)
-    for prompt in prompts:
-        said = printable(repr(prompt), MAX_SHOWN)
-        named = [subject for subject in subjects if mentions(prompt, subject.token)]
-        if remark := backbone.check_prompt(prompt, [subject.token for subject in named]):
-            yield remark
-        yield from backbone.prompt_remarks(prompt)
-        own = [subject.token for subject in subjects]
-        if own and (remark := backbone.unowned_warning(prompt, own)):
-            yield remark
-        if subjects and not named:
-            known = " or ".join(repr(each.phrase) for each in subjects)
-            yield f"prompt {said}: names no subject of the neurons; say {known}"
-        elif missing := [subject for subject in subjects if subject not in named]:
-            unsaid = " and ".join(repr(each.phrase) for each in missing)
-            yield f"prompt {said}: does not name {unsaid}; say so, or leave the neurons out"
-        for subject in named:
-            if not mentions(prompt, subject.class_noun):
-                yield (
-                    f"prompt {said}: says {subject.token!r} without {subject.class_noun!r}; "
-                    f"say '{subject.phrase}', as it was found with"
-                )
-
-
 def _with_solver(backbone: Backbone) -> Any:
     """The backbone's pipeline with another scheduler; the original keeps its own."""
     pipeline = copy.copy(backbone.pipeline)
     pipeline.scheduler = backbone.family.solver(backbone.scheduler)
     return pipeline
-
-
-def _neurons_settings(
-    sets: Sequence[ConceptNeurons], strength: float | None, artifact: Artifact | None
-) -> dict[str, str]:
-    hashes = sorted({neurons_hash(neurons) for neurons in sets})
-    if artifact is not None:
-        hashes.insert(0, f"{artifact.method}:{artifact.digest()}")
-    return {"neurons": " ".join(hashes), "strength": "" if strength is None else str(strength)}
 
 
 def _draw(
@@ -278,15 +186,10 @@ def _draw(
     _check_not_blacked_out(getattr(drawn, "nsfw_content_detected", None), wanted)
     sampler, pictures = SAMPLERS[settings["scheduler"]], []
     for image, (prompt, seed) in zip(drawn.images, wanted, strict=True):
-        provenance = {"prompt": _kept(prompt), "seed": str(seed), **settings}
-        provenance["parameters"] = _parameters(provenance, sampler, image.size)
+        provenance = {"prompt": kept(prompt), "seed": str(seed), **settings}
+        provenance["parameters"] = parameters(provenance, sampler, image.size)
         pictures.append(Picture(image, prompt, seed, provenance))
     return pictures
-
-
-def _kept(prompt: str) -> str:
-    """What a picture's provenance holds of a prompt."""
-    return prompt if len(prompt) <= MAX_KEPT else f"{prompt[: MAX_KEPT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _check_not_blacked_out(flags: Sequence[bool] | None, wanted: Sequence[tuple[str, int]]) -> None:
@@ -297,29 +200,3 @@ def _check_not_blacked_out(flags: Sequence[bool] | None, wanted: Sequence[tuple[
                 f"prompt {prompt!r}, seed {seed}: the pipeline's safety checker made the picture "
                 "black; draw another, or load the pipeline with safety_checker=None"
             )
-
-
-def _parameters(provenance: Mapping[str, str], sampler: str, size: tuple[int, int]) -> str:
-    """The text that A1111's web UI keeps in a picture, and that many programs read."""
-    pairs = {
-        "Steps": provenance["steps"],
-        "Sampler": sampler,
-        "CFG scale": provenance["guidance"],
-        "Seed": provenance["seed"],
-        "Size": f"{size[0]}x{size[1]}",
-        "Model": provenance["model"],
-        "Cones neurons": provenance["neurons"],
-        "Cones strength": provenance["strength"],
-        "Version": f"cones {provenance[MARK]}",
-    }
-    lines = [provenance["prompt"]]
-    if provenance["negative_prompt"]:
-        lines.append(f"Negative prompt: {provenance['negative_prompt']}")
-    return "\n".join(
-        [*lines, ", ".join(f"{key}: {_quoted(text)}" for key, text in pairs.items() if text)]
-    )
-
-
-def _quoted(text: str) -> str:
-    """A value as the web UI writes it: in quotes where it could be taken for several."""
-    return json.dumps(text) if set(text) & set(',"\n') else text
