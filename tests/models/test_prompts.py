@@ -239,7 +239,8 @@ def test_the_examples_work_on_stable_diffusion(
 
 
 def test_the_tokens_of_the_documented_commands_are_free_and_distinct(real: Backbone) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    pages = (ROOT / "README.md", ROOT / "docs" / "guide.md")
+    text = "".join(page.read_text(encoding="utf-8") for page in pages).replace("\\\n", " ")
     commands = [re.findall(r"--token (\w+)", line) for line in text.splitlines()]
     assert any(len(tokens) == 2 for tokens in commands)
     for tokens in commands:
