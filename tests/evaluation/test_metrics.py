@@ -68,3 +68,12 @@ def test_mean_and_standard_error() -> None:
 def test_group_means_keep_the_order_of_the_groups() -> None:
     values = torch.tensor([1.0, 3.0, 10.0, 2.0])
     assert metrics.group_means(values, ["b", "b", "a", "b"]) == [2.0, 10.0]
+
+
+def test_presence_counts_the_likeliest_kinds_as_many_as_the_prompt_names() -> None:
+    likely = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.8, 0.9]])
+    assert metrics.presence(likely, [0], [1, 1]) == 0.5
+    assert metrics.presence(likely, [1], [1, 1]) == 0
+    assert metrics.presence(likely, [1], [2, 1]) == 0.5
+    assert metrics.presence(likely, [0, 1], [2, 2]) == 0.75
+    assert metrics.presence(likely, [0, 1, 2], [3, 3]) == 1

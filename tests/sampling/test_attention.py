@@ -1,33 +1,25 @@
 """Attention maps are those of the layers, change nothing, and separate what they should."""
 
-import json
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from tiny import tiny_flux, tiny_folder, tiny_pipeline, tiny_pixart, tiny_sd3, tiny_unet
+from some_neurons import ROBOT, some_neurons
+from tiny import tiny_flux, tiny_pipeline, tiny_pixart, tiny_sd3, tiny_unet
 from torch import Tensor, nn
-from typer.testing import CliRunner, Result
 
 import cones.sampling.attention
-from cones.cli.program import app
 from cones.errors import InputError
-from cones.evaluation import localisation
-from cones.evaluation.localisation import auroc, best_iou, localise
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
-from cones.neurons.concept_neurons import ConceptNeurons, SubjectInfo
-from cones.neurons.projections import projections, shapes
+from cones.neurons.concept_neurons import ConceptNeurons
+from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
 from cones.sampling.attention import (
-    AttentionMaps,
     Recorder,
     attention_maps,
     photo_maps,
@@ -35,9 +27,7 @@ from cones.sampling.attention import (
     resolutions,
 )
 from cones.sampling.generate import generate
-from cones.toybox.reference import RENDERS
 
-ROBOT, MUG = SubjectInfo("sks", "robot"), SubjectInfo("zas", "mug")
 PROMPT = "a photo of a sks robot"
 PHOTOS = Path(__file__).parents[2] / "examples" / "subjects" / "dev" / "robot-2"
 
@@ -45,12 +35,6 @@ PHOTOS = Path(__file__).parents[2] / "examples" / "subjects" / "dev" / "robot-2"
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
     return load_backbone(tiny_pipeline())
-
-
-def some_neurons(backbone: Backbone, *subjects: SubjectInfo, step: int = 2) -> ConceptNeurons:
-    sizes = shapes(projections(backbone))
-    index = {layer: np.arange(0, out * into, step) for layer, (out, into) in sizes.items()}
-    return ConceptNeurons(sizes, index, subjects=subjects)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +48,6 @@ def inputs(count: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 def layers_of(network: nn.Module) -> dict[str, Any]:
     return {name: layer for name, layer in network.named_modules() if name.endswith("attn2")}
-
-
-# -- recording -------------------------------------------------------------------------------------
 
 
 def by_hand(attention: Any, hidden: Tensor, states: Tensor) -> Tensor:
@@ -178,9 +159,6 @@ def test_a_picture_that_is_not_square_is_refused() -> None:
         Recorder(1).add(torch.zeros(1, 1, 8, 3))
 
 
-# -- attention_maps --------------------------------------------------------------------------------
-
-
 def test_a_picture_comes_with_the_maps_of_its_words(
     backbone: Backbone, robot: ConceptNeurons
 ) -> None:
@@ -226,9 +204,6 @@ def test_bad_input_is_refused(backbone: Backbone) -> None:
         attention_maps(backbone, "")
     with pytest.raises(InputError, match="strength: is of neurons, but none are given"):
         attention_maps(backbone, PROMPT, strength=1.0)
-
-
-# -- photo_maps ------------------------------------------------------------------------------------
 
 
 def photographs(count: int) -> list[Image.Image]:
@@ -283,173 +258,3 @@ def test_bad_photographs_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         photo_maps(backbone, photographs(count), **{"prompt": PROMPT, **settings})
-
-
-# -- the numbers -----------------------------------------------------------------------------------
-
-
-@st.composite
-def scored(draw: st.DrawFn) -> tuple[list[float], list[bool]]:
-    """Scores with many ties, and a mask with something in and outside it."""
-    inside, outside = (
-        draw(st.lists(st.integers(0, 4).map(float), min_size=1, max_size=8)) for _ in "ab"
-    )
-    return inside + outside, [True] * len(inside) + [False] * len(outside)
-
-
-@given(scored())
-def test_figures_are_those_of_a_brute_force_count(given: tuple[list[float], list[bool]]) -> None:
-    scores, mask = given
-    inside = [score for score, is_in in zip(scores, mask, strict=True) if is_in]
-    outside = [score for score, is_in in zip(scores, mask, strict=True) if not is_in]
-    wins = [(a > b) + (a == b) / 2 for a, b in product(inside, outside)]
-    assert auroc(scores, np.array(mask)) == pytest.approx(np.mean(wins))
-    ious = [
-        sum(a >= least for a in inside) / (len(inside) + sum(b >= least for b in outside))
-        for least in scores
-    ]
-    assert best_iou(scores, np.array(mask)) == pytest.approx(max(ious))
-
-
-def test_what_has_no_figure_is_refused() -> None:
-    scores = np.zeros((2, 2))
-    for figure in (auroc, best_iou):
-        for inside, found in ((True, "all"), (False, "none")):
-            with pytest.raises(InputError, match=f"inside and outside, found {found} inside"):
-                figure(scores, np.full((2, 2), inside))
-        with pytest.raises(InputError, match=r"mask: expected the shape \[2, 2\] of the map"):
-            figure(scores, np.ones(3, dtype=bool))
-        with pytest.raises(InputError, match="map: expected finite numbers, found NaN"):
-            figure([0.0, np.nan], np.array([True, False]))
-
-
-def test_nothing_shut_gains_nothing(backbone: Backbone, robot: ConceptNeurons) -> None:
-    nothing = ConceptNeurons(robot.shapes, {}, subjects=(ROBOT,))
-    found = localise(backbone, nothing, PHOTOS, RENDERS, num=3, timesteps=[200])
-    assert [each.word for each in found] == ["sks", "robot"]
-    for each in found:
-        assert each.auroc.gain == each.iou.gain == (0.0, 0.0)
-        assert each.auroc.before == each.auroc.after
-    again = localise(backbone, robot, PHOTOS, RENDERS, num=3, timesteps=[200])
-    assert again[0].auroc.before == found[0].auroc.before
-    assert again[0].auroc.gain[0] == pytest.approx(
-        again[0].auroc.after[0] - again[0].auroc.before[0]
-    )
-    assert again[0].auroc.gain[0] != 0
-
-
-def test_maps_are_held_against_the_subjects_mask(
-    backbone: Backbone, robot: ConceptNeurons, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Maps that know the mask: the token's then scores high, the noun's low, after shutting."""
-    known = RENDERS.read(PHOTOS)
-    assert known is not None
-    masks = [torch.from_numpy(mask) for _, mask in RENDERS.draw_masked(known, 4, 0)]
-
-    def knowing(*given: Any) -> Iterator[AttentionMaps]:
-        image, shut = Image.new("RGB", (64, 64)), given[3] is not None
-        for mask in masks:
-            coarse = nn.functional.avg_pool2d(mask[None].float(), 4)[0]
-            words = torch.stack([*[torch.zeros(16, 16)] * 4, coarse, 1 - coarse])
-            yield AttentionMaps(("a", "photo", "of", "a", "sks", "robot"), words * shut, image)
-
-    monkeypatch.setattr(localisation, "photo_maps", lambda *given: list(knowing(*given)))
-    token, noun = localise(backbone, robot, PHOTOS, RENDERS, num=4)
-    assert token.auroc.before == noun.auroc.before == (0.5, 0.0)
-    assert token.auroc.after[0] > 0.97 and token.iou.after[0] > 0.8
-    assert noun.auroc.after[0] < 0.03
-
-
-def test_what_cannot_be_localised_is_refused(
-    backbone: Backbone, robot: ConceptNeurons, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match="expected the look of a rendered subject, found none"):
-        localise(backbone, robot, tmp_path, RENDERS)
-    with pytest.raises(InputError, match="shows a robot, the neurons are of a mug; name the"):
-        localise(backbone, some_neurons(backbone, MUG), PHOTOS, RENDERS)
-    with pytest.raises(InputError, match="those of one subject to localise, found sks, zas"):
-        localise(backbone, some_neurons(backbone, ROBOT, MUG), PHOTOS, RENDERS)
-    with pytest.raises(InputError, match="num: expected 1 to 10000, found 0"):
-        localise(backbone, robot, PHOTOS, RENDERS, num=0)
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-def run(*arguments: object) -> Result:
-    options = ("--model", tiny_folder(), "--steps", 2)
-    return CliRunner().invoke(app, [str(each) for each in ("attention", *arguments, *options)])
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    backbone = load_backbone(str(tiny_folder()))
-    folder = tmp_path_factory.mktemp("neurons")
-    paths = folder / "robot", folder / "mug", folder / "nobody"
-    for path, subjects in zip(paths, ((ROBOT,), (MUG,), ()), strict=True):
-        some_neurons(backbone, *subjects, step=3).save(path)
-    return paths
-
-
-def test_the_command_draws_a_figure(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    robot, mug, _ = files
-    out = tmp_path / "new" / "maps.png"
-    prompt = "a {} in the snow"
-    result = run("--neurons", robot, "--neurons", mug, "--prompt", prompt, "--out", out, "--json")
-    assert result.exit_code == 0, result.output
-    about = json.loads(result.stdout)
-    words = "a sks robot and a zas mug in the snow"
-    assert about == {
-        "figure": str(out),
-        "prompt": words,
-        "seed": 0,
-        "tokens": words.split(),
-        "resolution": 8,
-        "localisation": None,
-    }
-    with Image.open(out) as figure:
-        assert figure.format == "PNG" and figure.width > 3 * figure.height
-
-
-def test_the_command_measures_on_renders(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    options = ("--images", PHOTOS, "--num_renders", 2, "--resolution", 4, "--out", tmp_path)
-    result = run("--neurons", files[0], *options)
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert lines[0].split() == ["word", "figure", "before", "after", "gain"]
-    assert [line.split()[:2] for line in lines[1:5]] == [
-        ["sks", "AUROC"], ["sks", "best"], ["robot", "AUROC"], ["robot", "best"]
-    ]  # fmt: skip
-    assert lines[5] == str(tmp_path / "attention.png") and (tmp_path / "attention.png").is_file()
-    about = json.loads(run("--neurons", files[0], *options, "--json").stdout)
-    assert about["resolution"] == 4
-    (token, _) = about["localisation"]
-    assert token["word"] == "sks" and 0 < token["auroc"]["after"] < 1
-    assert {"before", "gain", "before_se", "gain_se"} <= token["iou"].keys()
-
-
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        ((), 2, "FILE: is missing; expected neuron files"),
-        (("--neurons", "robot", "--neurons", "mug", "--images", PHOTOS), 2, "--images is of one"),
-        (("--neurons", "nobody"), 2, "{} in --prompt stands for a subject: the neurons name none"),
-        (
-            ("--neurons", "robot", "--resolution", 5),
-            1,
-            "cones: --resolution: expected one that",
-        ),
-        (("--neurons", "robot", "--prompt", ""), 1, "cones: prompt '': expected at least one word"),
-        (("--neurons", "robot", "--images", "none"), 1, "expected the look of a rendered subject"),
-        (("--neurons", "none"), 1, "none: "),
-    ],
-)
-def test_wrong_usage_is_one_line(
-    files: tuple[Path, Path, Path], tmp_path: Path, options: Any, status: int, message: str
-) -> None:
-    named = [files[0].parent / each if each in ("robot", "mug", "nobody") else each
-             for each in options]  # fmt: skip
-    result = run(*named, "--out", tmp_path / "maps.png")
-    assert result.exit_code == status, result.output
-    assert message in result.stderr.splitlines()[-1]
-    assert not (tmp_path / "maps.png").exists()

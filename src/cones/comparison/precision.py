@@ -7,7 +7,14 @@ from typing import Any
 from PIL import Image
 
 from cones.checks import check_seeds, check_some
-from cones.evaluation.protocol import DEFAULT, PROMPTS, Protocol, as_protocol, check_prompts, filled
+from cones.evaluation.protocol import (
+    DEFAULT,
+    PROMPTS,
+    Protocol,
+    as_protocol,
+    check_prompts,
+    fill_prompt,
+)
 from cones.evaluation.scores import Scorer, Scores
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import ConceptNeurons
@@ -97,8 +104,8 @@ def compare_precisions(
     seeds = check_seeds(seeds)
     nouns = [subject.class_noun for subject in neurons.subjects]
     phrase, plainly = join_phrases(each.phrase for each in neurons.subjects), join_phrases(nouns)
-    named = [filled(prompt, phrase, nouns) for prompt in prompts]
-    plain = [filled(prompt, plainly, nouns) for prompt in prompts for _ in seeds]
+    named = [fill_prompt(prompt, phrase, nouns) for prompt in prompts]
+    plain = [fill_prompt(prompt, plainly, nouns) for prompt in prompts for _ in seeds]
     protocol.scope().check(backbone, nouns, plain)
     given = check_some("subjects", [subjects] if isinstance(subjects, Subject) else subjects)
     scorer = Scorer(protocol, [each.images for each in given], [each.class_noun for each in given])

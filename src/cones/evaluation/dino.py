@@ -23,7 +23,7 @@ class DinoFeatures:
     def __init__(
         self, model: str | Path, *, batch: int = 64, local_files_only: bool = True
     ) -> None:
-        """Opens a DINO.
+        """Open a DINO.
 
         Args:
             model: a folder with a transformers ViTModel and its preprocessor, or a hub name.

@@ -18,10 +18,10 @@ from cones.evaluation.protocol import (
     Protocol,
     as_protocol,
     check_prompts,
-    filled,
+    fill_prompt,
 )
 from cones.evaluation.reference import known_looks
-from cones.evaluation.scores import Evaluation, Measured, Scorer, Scores
+from cones.evaluation.scores import Evaluation, Measurement, Scorer, Scores
 from cones.methods.artifact import Cones
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons.blocks import Block
@@ -62,16 +62,20 @@ class Evaluator:
         protocol: Protocol | str = DEFAULT,
         on_progress: OnProgress | None = None,
     ) -> None:
-        """Reads the photographs; nothing is drawn yet.
+        """Read the photographs; nothing is drawn yet.
 
         Args:
             backbone: the base model.
             subjects: in the order in which prompts name them.
-            images: the photographs of each.
-            prompts: as for `evaluate`, and so are the others and the errors.
+            images: the photographs of each, or their folder.
+            prompts: templates, `{}` for the subjects and `{other}` for a further thing.
             seeds: of the pictures of each prompt.
             protocol: how pictures are drawn and compared, or its name.
             on_progress: called as pictures are drawn.
+
+        Raises:
+            InputError: no photograph, an unusable prompt, features that cannot be opened, or a
+                protocol that is not for this model, these photographs or these words.
         """
         check_prompts(prompts)
         protocol = as_protocol(protocol)
@@ -80,9 +84,9 @@ class Evaluator:
             check_distinct_tokens(subjects, backbone.family.tokenizers)
         nouns = [subject.class_noun for subject in subjects]
         phrase, plain = join_phrases(subject.phrase for subject in subjects), join_phrases(nouns)
-        self.named = [filled(prompt, phrase, nouns) for prompt in prompts]
-        self.plain = [filled(prompt, plain, nouns) for prompt in prompts]
-        self.general = [filled(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]
+        self.named = [fill_prompt(prompt, phrase, nouns) for prompt in prompts]
+        self.plain = [fill_prompt(prompt, plain, nouns) for prompt in prompts]
+        self.general = [fill_prompt(prompt, plain, nouns) for prompt in GENERAL_PROMPTS]
         scope = protocol.scope()
         scope.check(backbone, nouns, [*self.plain, *self.general])
         folders = [Path(each) if isinstance(each, str | Path) else None for each in images]
@@ -99,7 +103,7 @@ class Evaluator:
     def evaluate(
         self, artifact: Artifact | ConceptNeurons, strength: float | None = None
     ) -> Evaluation:
-        """Draws with the artifact applied, or the neurons shut, and scores the pictures.
+        """Draw with the artifact applied, or the neurons shut, and score the pictures.
 
         Args:
             artifact: of these subjects; its file's size is told.
@@ -128,15 +132,15 @@ class Evaluator:
             seeds=self.seeds,
         )
 
-    def measure(self, applied: AbstractContextManager[object]) -> Measured:
-        """Draws within a context in which the subjects are shown, and scores the pictures."""
+    def measure(self, applied: AbstractContextManager[object]) -> Measurement:
+        """Draw within a context in which the subjects are shown, and score the pictures."""
         with applied:
             pictures, general = self.draw(self.named), self.draw(self.general)
         moved = metrics.drift(self.general_features, self.scorer.features.images(general))
-        return Measured(self.score(pictures), moved, tuple(pictures))
+        return Measurement(self.score(pictures), moved, tuple(pictures))
 
     def score(self, pictures: Sequence[Image.Image]) -> Scores:
-        """Scores pictures of `plain`, prompt by prompt in the order of the seeds."""
+        """Score pictures of `plain`, prompt by prompt in the order of the seeds."""
         return self.scorer.score(pictures, [text for text in self.plain for _ in self.seeds])
 
     @cached_property
@@ -168,7 +172,7 @@ class Evaluator:
         return self.scorer.features.images(self.draw(self.general))
 
     def draw(self, prompts: Sequence[str]) -> list[Image.Image]:
-        """Draws every prompt with every seed by the protocol, with the model as it is now."""
+        """Draw every prompt with every seed by the protocol, with the model as it is now."""
         pictures = generate(
             self.backbone,
             prompts,
@@ -205,7 +209,7 @@ def evaluate(
     protocol: Protocol | str = DEFAULT,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Measures the neurons of one subject.
+    """Measure the neurons of one subject.
 
     Args:
         backbone: the base model.

@@ -50,7 +50,7 @@ class ClipFeatures:
         batch: int = 64,
         local_files_only: bool = True,
     ) -> None:
-        """Opens a CLIP.
+        """Open a CLIP.
 
         Args:
             model: a folder with a transformers CLIPModel or VisionTextDualEncoderModel and its

@@ -129,7 +129,7 @@ def localise(
     seed: int = 0,
     resolution: int | None = None,
 ) -> list[Localisation]:
-    """Measures the maps of the token and the class noun on noised renders, whose masks are known.
+    """Measure the maps of the token and the class noun on noised renders, whose masks are known.
 
     The renders are fresh: none of them is among the subject's photographs.
 

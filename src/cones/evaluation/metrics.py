@@ -1,6 +1,6 @@
-"""What is measured, as pure functions of features. Features are unit vectors, float32 `[n, d]`.
+"""The metrics, as pure functions of features. Features are unit vectors, float32 `[n, d]`.
 
-Each gives a number that means something: of nothing, of NaN or of infinity it raises `ConesError`.
+Each raises a `ConesError` where there are no values, or one is NaN or infinite.
 """
 
 import math
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cones.errors import ConesError
 
-LEAST_WAY = 0.01  # from floor to ceiling: less is no way that a share can be told of
+MIN_GAP = 0.01  # between floor and ceiling; of a smaller one no share can be given
 
 
 def prompt_similarities(images: Tensor, texts: Tensor) -> Tensor:
@@ -27,8 +27,8 @@ def photo_similarities(images: Tensor, photos: Tensor) -> Tensor:
 def text_alignment(images: Tensor, texts: Tensor) -> float:
     """Mean cosine of each picture with its own prompt, in [-1, 1].
 
-    The prompt is meant in plain words, without the token, as DreamBooth and Custom Diffusion do:
-    "a photo of a robot in the snow".
+    The prompt is in plain words, without the token, as in DreamBooth and Custom Diffusion: "a photo
+    of a robot in the snow".
 
     Args:
         images: features of the pictures, `[n, d]`.
@@ -74,19 +74,28 @@ def presence(similarities: Tensor, wanted: Sequence[int], named: Sequence[int]) 
 
 
 def share(value: float, floor: float, ceiling: float) -> float | None:
-    """How much of the way from floor to ceiling a value has gone: 0 to 1, outside if beyond.
+    """Where a value lies between a floor (0) and a ceiling (1); it may lie outside.
 
-    None where the ceiling is not clearly above the floor, so that there is no way to go.
+    Args:
+        value: of what is measured.
+        floor: of the base model.
+        ceiling: of fresh renders.
+
+    Returns:
+        None where the ceiling is not clearly above the floor.
     """
-    way = ceiling - floor
-    return (value - floor) / way if way >= LEAST_WAY else None
+    gap = ceiling - floor
+    return (value - floor) / gap if gap >= MIN_GAP else None
 
 
 def mean_and_se(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and its standard error over independent values (subjects, prompts).
+    """The mean of independent values (subjects, prompts) and its standard error.
 
     Args:
-        values: at least one. Of a single one the standard error is not known: None.
+        values: at least one. A single value has no standard error: None.
+
+    Raises:
+        ConesError: there are no values, or one is not finite.
     """
     if not values or not all(map(math.isfinite, values)):
         raise ConesError(f"mean: expected finite values, found {list(values)[:4]}; measure again")

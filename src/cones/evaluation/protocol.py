@@ -43,7 +43,7 @@ GENERAL_PROMPTS = (
 )
 
 # The other thing is the first of these that is no subject's class.
-OTHERS = ("mug", "robot", "car", "dog", "house")
+OTHER_NOUNS = ("mug", "robot", "car", "dog", "house")
 
 # What CLIP tells a subject of any photograph from, besides the subjects' own classes.
 NOUNS = (
@@ -86,7 +86,7 @@ class Protocol:
     reference: Reference | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be drawn with."""
+        """Refuse what cannot be drawn with."""
         check_count("version", self.version)
         check_count("steps", self.steps)
         check_number("guidance", self.guidance, least=0)
@@ -107,7 +107,7 @@ DEFAULT = "toybox"
 EMBEDDED = {DEFAULT: "cones.toybox.protocol:TOYBOX"}
 
 # Protocols for real photographs -> the CLIP and the DINO that they compare by: hub names.
-MODELS = {
+HUB_MODELS = {
     "cones": ("openai/clip-vit-large-patch14", "facebook/dino-vits16"),
     "custom-diffusion": ("openai/clip-vit-base-patch32", "facebook/dino-vits16"),
 }
@@ -129,18 +129,18 @@ def named_protocol(
         InputError: there is no such protocol, or one that compares by its own CLIP is given
             another.
     """
-    if name not in (*EMBEDDED, *MODELS):
-        known = ", ".join((*EMBEDDED, *MODELS))
+    if name not in (*EMBEDDED, *HUB_MODELS):
+        known = ", ".join((*EMBEDDED, *HUB_MODELS))
         raise InputError(f"protocol {name!r}: is unknown; expected one of {known}")
     if name in EMBEDDED:
         if clip or dino:
             raise InputError(
                 f"protocol {name!r}: compares by its own CLIP alone; name another protocol "
-                f"({', '.join(MODELS)}) with --clip and --dino"
+                f"({', '.join(HUB_MODELS)}) with --clip and --dino"
             )
         found: Protocol = resolve_name(EMBEDDED[name])
         return found
-    models = [given or hub for given, hub in zip((clip, dino), MODELS[name], strict=True)]
+    models = [given or hub for given, hub in zip((clip, dino), HUB_MODELS[name], strict=True)]
     return Protocol(
         name,
         1,
@@ -158,7 +158,7 @@ def as_protocol(protocol: Protocol | str) -> Protocol:
 
 
 def check_prompts(templates: Sequence[str]) -> None:
-    """Refuses prompts that do not say where the subject stands.
+    """Refuse prompts that do not say where the subject stands.
 
     Raises:
         InputError: there are none, or one has no `{}`.
@@ -173,7 +173,7 @@ def check_prompts(templates: Sequence[str]) -> None:
             )
 
 
-def filled(template: str, subject: str, nouns: Collection[str]) -> str:
+def fill_prompt(template: str, subject: str, nouns: Collection[str]) -> str:
     """A prompt from its template.
 
     Args:
@@ -184,7 +184,7 @@ def filled(template: str, subject: str, nouns: Collection[str]) -> str:
     Raises:
         InputError: `template` has anything else in braces.
     """
-    other = next((noun for noun in OTHERS if noun not in nouns), OTHERS[0])
+    other = next((noun for noun in OTHER_NOUNS if noun not in nouns), OTHER_NOUNS[0])
     try:
         return fill(template.format("{}", other=other), subject)
     except (LookupError, ValueError, AttributeError) as error:

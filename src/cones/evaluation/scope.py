@@ -16,10 +16,10 @@ class Scope:
     """
 
     def check(self, backbone: Backbone, nouns: Iterable[str], texts: Iterable[str]) -> None:
-        """Refuses a base model, the subjects' classes, or prompts in plain words."""
+        """Refuse a base model, the subjects' classes, or prompts in plain words."""
 
     def check_folder(self, folder: Path) -> None:
-        """Refuses a folder of photographs."""
+        """Refuse a folder of photographs."""
 
     def check_pictures(self, pictures: Sequence[Image.Image]) -> None:
-        """Refuses pictures, drawn ones or photographs."""
+        """Refuse pictures, drawn ones or photographs."""

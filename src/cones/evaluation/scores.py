@@ -52,7 +52,7 @@ class Scorer:
     def __init__(
         self, protocol: Protocol, photos: Sequence[Sequence[Image.Image]], nouns: Sequence[str]
     ) -> None:
-        """Opens the features.
+        """Open the features.
 
         Args:
             protocol: how to compare.
@@ -67,14 +67,14 @@ class Scorer:
             self._scope.check_pictures(images)
         self.features = protocol.features()
         self._dino = protocol.dino() if protocol.dino else None
-        self._photos = _means(self.features, photos)
-        self._dino_photos = _means(self._dino, photos) if self._dino else None
+        self._photos = _mean_features(self.features, photos)
+        self._dino_photos = _mean_features(self._dino, photos) if self._dino else None
         self._kinds = tuple(dict.fromkeys((*protocol.nouns, *nouns)))
         self._wanted = [self._kinds.index(noun) for noun in nouns]
         self._words = self.features.texts([fill("a photo of a {}", kind) for kind in self._kinds])
 
     def score(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Scores:
-        """Scores pictures.
+        """Score pictures.
 
         Args:
             pictures: n of them.
@@ -97,18 +97,18 @@ class Scorer:
             metrics.presence(images @ self._words.T, self._wanted, named),
             metrics.mean_and_se(by_text)[1],
             metrics.mean_and_se(by_photo)[1],
-            self._by_dino(pictures),
+            self._dino_alignment(pictures),
         )
 
-    def _by_dino(self, pictures: Sequence[Image.Image]) -> float | None:
+    def _dino_alignment(self, pictures: Sequence[Image.Image]) -> float | None:
         if self._dino is None or self._dino_photos is None:
             return None
         return metrics.image_alignment(self._dino.images(pictures), self._dino_photos)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What pictures drawn with an artifact are worth.
+class Measurement:
+    """Scores of pictures that were drawn with an artifact.
 
     Attributes:
         scores: of the pictures of prompts that name the subjects.
@@ -122,7 +122,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Evaluation(Measured):
+class Evaluation(Measurement):
     """The scores of an artifact, with all that they depend on.
 
     Attributes:
@@ -147,7 +147,7 @@ class Evaluation(Measured):
 
     @property
     def share(self) -> float | None:
-        """How far the image alignment has come from the floor to the ceiling, if there is one."""
+        """Where the image alignment lies between the floor and the ceiling, if there is one."""
         return share(self.scores, self.floor, self.ceiling)
 
     def as_dict(self) -> dict[str, Any]:
@@ -173,13 +173,19 @@ class Evaluation(Measured):
 
 
 def share(scores: Scores, floor: Scores, ceiling: Scores | None) -> float | None:
-    """How far the image alignment has come from the floor to the ceiling; None without one."""
+    """Where the image alignment lies between the floor's and the ceiling's, see `metrics.share`.
+
+    Args:
+        scores: of the artifact's pictures.
+        floor: of the base model's.
+        ceiling: of fresh renders; None gives None.
+    """
     if ceiling is None:
         return None
     return metrics.share(scores.image_alignment, floor.image_alignment, ceiling.image_alignment)
 
 
-def _means(
+def _mean_features(
     features: Features | DinoFeatures, photos: Sequence[Sequence[Image.Image]]
 ) -> torch.Tensor:
     """The mean features of each subject's photographs, `[subjects, d]`.

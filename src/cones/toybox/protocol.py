@@ -30,11 +30,11 @@ class ToyboxScope(Scope):
     """The toybox's own models, in its own words, on photographs that it has rendered."""
 
     def __init__(self) -> None:
-        """Takes toybox-clip's vocabulary."""
+        """Take toybox-clip's vocabulary."""
         self._tokenizer = toybox_clip().tokenizer
 
     def check(self, backbone: Backbone, nouns: Iterable[str], texts: Iterable[str]) -> None:
-        """Refuses other base models, classes and words.
+        """Refuse other base models, classes and words.
 
         A model is the toybox's if it reads its vocabulary and draws pictures of its size: also one
         that was trained further.
@@ -59,12 +59,12 @@ class ToyboxScope(Scope):
                     raise _refusal("knows the words of the toybox alone", repr(word))
 
     def check_folder(self, folder: Path) -> None:
-        """Refuses photographs beside which no `metadata.jsonl` tells a look."""
+        """Refuse photographs beside which no `metadata.jsonl` tells a look."""
         if read_subject(folder if folder.is_dir() else folder.parent) is None:
             raise _refusal("is for photographs that the toybox has rendered", shown(folder))
 
     def check_pictures(self, pictures: Sequence[Image.Image]) -> None:
-        """Refuses pictures of another size."""
+        """Refuse pictures of another size."""
         for width, height in (picture.size for picture in pictures):
             if (width, height) != (SIZE, SIZE):
                 raise _refusal(

@@ -43,7 +43,7 @@ def read_subject(folder: Path) -> tuple[str, Look] | None:
 def fresh_renders(
     subjects: Sequence[tuple[str, Look]], texts: Sequence[str], seeds: Sequence[int]
 ) -> list[Image.Image]:
-    """Draws the subjects as each prompt asks, with no picture like a photograph of them.
+    """Draw the subjects as each prompt asks, with no picture like a photograph of them.
 
     Args:
         subjects: class and look of each, as many as a picture of the toybox has room for.
@@ -71,7 +71,7 @@ def fresh_renders(
 def masked_renders(
     subject: tuple[str, Look], num: int, seed: int
 ) -> list[tuple[Image.Image, Mask]]:
-    """Draws a subject alone, in one place after another, with no picture like a photograph of it.
+    """Draw a subject alone, in one place after another, with no picture like a photograph of it.
 
     Args:
         subject: its class and look.
