@@ -34,7 +34,7 @@ evidence: $(STAMP) ## measure concept neurons against controls and write docs/ev
 	$(BIN)/python -m benchmarks.evidence --out docs
 
 table: $(STAMP) ## compare all methods on the test subjects and write docs/table.*; resumes
-	$(BIN)/cones compare --out docs --cache benchmarks/results
+	$(BIN)/cones compare --subjects examples/subjects/test --out docs --cache benchmarks/results
 
 bench: $(STAMP) ## time the search and switching; at 512 pixels: RESOLUTION=512 BATCH=1
 	$(BIN)/python -m benchmarks.step --resolution $(RESOLUTION) --batch $(BATCH)

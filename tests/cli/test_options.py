@@ -89,11 +89,15 @@ def test_no_hint_stands_for_an_option_that_there_is() -> None:
         (("find", "--rho", "1", *ROBOT), "--rho: has an effect with --algorithm paper only; "),
         (("find", "--validation_prompt", "a", *ROBOT), "--validation_prompt: has an effect with "),
         (("find", *ROBOT, "gnome"), "gnome: is not expected here; give options by their names; "),
+        (("find", *ROBOT, "--dry_run"), "--dry_run: has an effect with --subjects_from only"),
+        (("generate", "--prompt", ""), "--prompt: expected some words, found ''"),
+        (("attention", __file__, "--prompt", " "), "--prompt: expected some words, found ' '"),
+        (("compare",), "--subjects: is missing; expected folder of the subjects' folders"),
         (("find", *ROBOT, "--model", ""), "--model: expected a name or a path, found ''"),
         (("fit",), "--method: is missing; expected "),
         (("--bogus",), "No such option: --bogus"),
         (("trian",), "there is no command 'trian'; did you mean find?"),
-        (("xyzzy",), "there is no command 'xyzzy'; there are find, fit, generate, "),
+        (("xyzzy",), "there is no command 'xyzzy'; there are find, tune, combine, "),
     ],
 )  # fmt: skip
 def test_wrong_words_are_one_line(arguments: tuple[str, ...], line: str) -> None:

@@ -454,6 +454,25 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["compare", *(str(each) for each in arguments)])
 
 
+def test_a_dry_run_lists_the_cells_and_measures_none(
+    tree: Path, tmp_path: Path, fitted: Counter[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["cones.evaluation"], "named_protocol", lambda *_: QUICK)
+    chosen = ["--subjects", tree, "--model", tiny_folder(), "--groups", 1, "--methods", "cones"]
+    chosen += ["--blocks", 1, 2, "--out", tmp_path / "out", "--dry_run"]
+    told = run(*chosen, "--json")
+    assert told.exit_code == 0, told.output
+    cells = json.loads(told.stdout)["results"]
+    assert [(each["subjects"], each["state"]) for each in cells] == [
+        (1, "to measure"),
+        (2, "to measure"),
+    ]
+    assert not (tmp_path / "out").exists()
+    ResultStore(tmp_path / "out" / "results" / "table.jsonl").put(cells[0]["key"], {}, {})
+    assert run(*chosen).stdout.splitlines()[-1] == "1 to measure, 1 there"
+    assert not fitted
+
+
 def test_the_command_writes_the_table_and_goes_on(
     tree: Path, tmp_path: Path, fitted: Counter[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,4 +529,4 @@ def test_without_subjects_the_command_asks_for_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("--cache", tmp_path, "--out", tmp_path, "--model", tiny_folder())
-    assert result.exit_code == 2 and "give --subjects" in result.stderr
+    assert result.exit_code == 2 and "--subjects: is missing;" in result.stderr

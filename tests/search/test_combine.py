@@ -355,7 +355,10 @@ def test_too_few_files_are_wrong_usage(arguments: tuple[str, ...], message: str)
 def test_combine_refuses_what_does_not_fit(
     backbone: Backbone, files: tuple[Path, Path], photos: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    out = ("--out", tmp_path / "out", "--model", tiny_folder())
+    out, model = ("--out", tmp_path / "out"), ("--model", tiny_folder())
+    assert misused("combine", *files, *out, *model) == (
+        "--model: has an effect with --images only; leave it out"
+    )
     three = [word for folder in (*photos, photos[0]) for word in ("--images", folder)]
     assert misused("combine", *files, *out, *three) == (
         "expected an --images for each of sks robot, zas mug, in this order, found 3"

@@ -130,6 +130,26 @@ def test_the_file_of_another_search_is_not_overwritten(tree: Path, out: Path) ->
     assert "is JSON; name a neuron file" in line
 
 
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tree: Path, out: Path) -> None:
+    (out / "toys-mug-1.cones.safetensors").unlink()
+    Image.new("RGB", (16, 16), "red").save(tree / "robot-1" / "0.png")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    told = found(tree, out, "--dry_run")
+    assert states(told) == {"robot-1": "failed", "toys-mug-1": "to find", "toys-robot-2": "there"}
+    assert "is of another search: photographs" in told["subjects"][0]["error"]
+    mug = told["subjects"][1]
+    assert (mug["class_noun"], mug["photographs"]) == ("mug", 2)
+    assert mug["file"] == str(out / "toys-mug-1.cones.safetensors")
+    options = ("--subjects_from", tree, "--out", out / "new", "--dry_run", "--token", "zas")
+    rows = passes("find", *fast(), *options).stdout.splitlines()
+    assert [row.split()[:4] for row in rows[1:]] == [
+        ["robot-1", "zas", "robot", "to"],
+        ["toys-mug-1", "zas", "mug", "to"],
+        ["toys-robot-2", "zas", "robot", "to"],
+    ]
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+
+
 def test_a_subject_that_fails_does_not_stop_the_others(tree: Path, out: Path) -> None:
     for name in ("robot-1", "toys-mug-1"):
         (out / f"{name}.cones.safetensors").unlink()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cones.checks import MAX_IMAGES
-from cones.cli import options, values
+from cones.cli import options
 from cones.cli.console import (
     LOADING,
     print_json,
@@ -18,6 +18,7 @@ from cones.cli.console import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
+from cones.cli.photographs import one_source
 from cones.text import with_error
 
 if TYPE_CHECKING:
@@ -36,26 +37,21 @@ def attention(
     strength: options.Strength = None,
     resolution: Annotated[
         int | None,
-        typer.Option(
-            "--resolution",
-            parser=values.whole(1, MAX_IMAGES),
-            help="side of the maps",
-            show_default="the finest",
+        options.count(
+            "--resolution", most=MAX_IMAGES, help="side of the maps", default="the finest"
         ),
     ] = None,
     images: Annotated[
-        Path | None,
+        list[Path],
         options.images(
-            "folder of the subject's rendered photographs: measures how well its words' maps "
-            "separate it from the rest"
+            "photographs of a subject of the toybox, to measure how well its maps find it: a "
+            "folder, or files"
         ),
-    ] = None,
+    ] = [],  # noqa: B006  (typer copies it)
     num_renders: Annotated[
         int,
-        typer.Option(
-            "--num_renders",
-            parser=values.whole(1, MAX_IMAGES),
-            help="fresh renders to measure that on",
+        options.count(
+            "--num_renders", most=MAX_IMAGES, help="fresh renders to measure with --images on"
         ),
     ] = 32,
     out: options.OutPicture = Path("attention.png"),
@@ -63,7 +59,10 @@ def attention(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Map what each word of a prompt attends to, before and after shutting."""
+    """Map where each word of a prompt is looked at.
+
+    The maps are drawn for the base model and with the neurons shut.
+    """
     refuse_without_effect(context, {} if images else {"num_renders": "with --images"})
     with waiting(LOADING):
         from cones.cli.plots import attention_figure, figure_bytes
@@ -76,7 +75,8 @@ def attention(
         from cones.toybox.reference import RENDERS
 
     sets = [load(path) for path in neurons]
-    if images is not None and len(sets) > 1:
+    source = one_source(images) if images else None
+    if source is not None and len(sets) > 1:
         raise typer.BadParameter("--images is of one subject: give one --neurons with it")
     prompt = _filled(prompt, sets)
     out = out / "attention.png" if out.is_dir() else out
@@ -85,12 +85,12 @@ def attention(
     with claimed(out):
         check_picture(out, "attention", neurons, overwrite)
         backbone = opening.backbone()
-        if images is not None:
+        if source is not None:
             with waiting("measuring on fresh renders"):
                 measured = localise(
                     backbone,
                     sets[0],
-                    images,
+                    source if isinstance(source, Path) else source[0].parent,
                     RENDERS,
                     num_renders,
                     strength,

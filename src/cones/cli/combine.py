@@ -17,7 +17,7 @@ from cones.cli.console import (
     tell,
     waiting,
 )
-from cones.cli.opening import TOYBOX, Opening, opens_model
+from cones.cli.opening import MODEL_OPTIONS, TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
 from cones.cli.photographs import say_what_is_small, subjects_of
 from cones.errors import InputError
@@ -37,18 +37,22 @@ def combine(
     images: Annotated[
         list[Path],
         options.images(
-            "folder of a subject's photographs, once for each, in the order of the files: "
-            "measures what each keeps"
+            "photographs of a subject, to measure what each keeps: a folder, or files; once for "
+            "each, in the order of the neuron files"
         ),
     ] = [],  # noqa: B006  (typer copies it)
     seed: Annotated[int, options.seed()] = 0,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Unite the neurons of several subjects, and tell how much they get into each other's way."""
+    """Unite the neurons of several subjects, with a report.
+
+    It says how many neurons they share, and with --images how well each subject is still drawn.
+    """
     if len(files) < 2:
         raise typer.BadParameter("give two neuron files or more")
-    refuse_without_effect(context, {} if images else {"seed": "with --images"})
+    if not images:
+        refuse_without_effect(context, dict.fromkeys(("seed", *MODEL_OPTIONS), "with --images"))
     with waiting(LOADING):
         from cones.files.locks import claimed
         from cones.files.writing import write_result

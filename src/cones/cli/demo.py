@@ -25,12 +25,12 @@ SCENES = ("beach", "forest", "snow", "city", "desert", "night")
 
 def demo(
     out: Annotated[
-        Path, options.out_folder("folder of the photographs, the neurons and the pictures")
+        Path, options.out_folder("folder for the photographs, the neurons and the pictures")
     ] = Path("demo"),
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find a sample subject in the embedded world, and draw it in six scenes."""
+    """Find a sample subject of the toybox and draw it in six scenes."""
     with waiting(LOADING):
         from cones.neurons.neuronfile import nbytes
         from cones.search.config import FindConfig

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from cones.cli import options
 from cones.cli.console import (
     LOADING,
-    log,
     print_json,
     print_table,
     progress,
@@ -16,14 +15,14 @@ from cones.cli.console import (
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
-from cones.cli.photographs import read_photos
+from cones.cli.photographs import one_source, read_photos, say_what_is_small
 from cones.text import with_error
 
 
 @opens_model
 def evaluate(
     neurons: Annotated[Path, options.neuron_files("neuron file of one subject")],
-    images: Annotated[Path, options.images("folder of the subject's photographs")],
+    images: Annotated[list[Path], options.images("photographs of the subject: a folder, or files")],
     prompts: Annotated[Path | None, options.prompts("built in")] = None,
     num_images: options.NumImages = 4,
     seed: Annotated[int, options.seed()] = 0,
@@ -34,7 +33,7 @@ def evaluate(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure how well pictures follow their prompts and show the subject."""
+    """Measure how well pictures show a subject and follow prompts."""
     with waiting(LOADING):
         from cones.evaluation import PROMPTS, named_protocol
         from cones.evaluation import evaluate as measure
@@ -44,15 +43,16 @@ def evaluate(
     found = load(neurons)
     measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)
     texts = read_prompts(prompts) if prompts else PROMPTS
+    source = one_source(images)
+    photos = read_photos(source)
     backbone = opening.backbone()
-    for note in read_photos(images).enlarged(backbone.resolution):
-        log.info(note)
+    say_what_is_small([photos], backbone)
     seeds = range(seed, seed + num_images)
     with progress() as on_progress:
         evaluation = measure(
             backbone,
             found,
-            images,
+            source if isinstance(source, Path) else photos.images,
             texts,
             seeds,
             strength=strength,

@@ -18,17 +18,15 @@ Names = Literal["diffusers", "original"]
 
 @opens_model
 def export(
-    files: Annotated[
-        list[Path], options.neuron_files("neuron files, which are exported as their union")
-    ],
-    to: Annotated[Client, typer.Option("--to", help="the program that is to read it")],
+    files: Annotated[list[Path], options.neuron_files("neuron files, which are united")],
+    to: Annotated[Client, typer.Option("--to", help="program that is to read them")],
     out: Annotated[
         Path | None,
         typer.Option(
             *options.OUT,
             parser=values.path,
             metavar="PATH",
-            help="file that ends in .safetensors; of diffusers and shira a folder",
+            help="file to write, which ends in .safetensors; for diffusers and shira a folder",
             show_default="TOKEN-NOUN.safetensors, or TOKEN-NOUN-diffusers",
         ),
     ] = None,
@@ -37,14 +35,17 @@ def export(
         Names | None,
         typer.Option(
             "--names",
-            help="whose names the layers have in a file",
+            help="whose names to give the layers in a file",
             show_default="original of SDXL, else diffusers",
         ),
     ] = None,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write neurons as a LoRA file, a SHiRA adapter or a whole pipeline, for other programs."""
+    """Write neurons in a form that other programs read.
+
+    It is a LoRA file, a SHiRA adapter or a whole pipeline.
+    """
     with waiting(LOADING):
         import torch
 

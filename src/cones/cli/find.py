@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,52 +22,46 @@ from cones.cli.console import (
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
 from cones.cli.photographs import (
-    read_photos,
+    read_class_images,
     read_subjects,
-    refuse_shared,
     require_one_of_each,
     say_what_is_small,
     sources,
 )
 from cones.cli.reporting import LoggingDir, ReportTo
 from cones.cli.search_run import SearchRun, checkpoint_of
-from cones.cli.search_tree import search_tree
+from cones.cli.search_tree import list_tree, search_tree
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
-    from cones.search.config import FindConfig
 
 
 @opens_model
 def find(
     context: typer.Context,
-    images: Annotated[
-        list[Path],
-        options.images("folder of the subject's photographs, or these; once for each subject"),
-    ] = [],  # noqa: B006  (typer copies it)
+    images: Annotated[list[Path], options.images()] = [],  # noqa: B006  (typer copies it)
     class_noun: options.ClassNouns = [],  # noqa: B006
     subjects_from: Annotated[
         Path | None,
         options.existing(
             "--subjects_from",
-            "tree of subjects' folders, a search and a file in --out for each; those done are "
-            "skipped. A class is what metadata.jsonl tells, or wooden-chair-2 a wooden chair; "
-            "several --token are dealt out in turn, without any each has a rare one of the model",
+            "tree of folders of photographs: search for each subject alone, and skip those done",
         ),
     ] = None,
     token: options.Tokens = ["sks"],  # noqa: B006
     out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN{options.SUFFIX}")] = None,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     start: Annotated[
-        list[Path],
-        options.neurons("--start", "neuron file to begin with; several are united"),
+        list[Path], options.existing("--start", "neuron file to begin with; several are united")
     ] = [],  # noqa: B006
     density: Annotated[
         str | None,
         typer.Option(
+            "--density",
             parser=values.density,
             metavar="NUMBER",
-            help="share of the weights to shut, 0.025 or 2.5%; auto: the fewest that do nearly all",
+            help="share of the weights to shut, such as 2.5%; auto for as few as do nearly all",
             show_default="0.025",
         ),
     ] = None,
@@ -76,47 +70,40 @@ def find(
     rate: Annotated[float | None, options.rate("0.03")] = None,
     rho: Annotated[
         float | None,
-        typer.Option(
-            "--rho",
-            parser=values.number,
-            help="step size of --algorithm paper",
-            show_default="2e-05",
-        ),
+        options.number("--rho", help="step size of --algorithm paper", default="2e-05"),
     ] = None,
     algorithm: Annotated[
         Literal["mask-in-loop", "reconstruct", "one-pass", "paper"] | None,
-        typer.Option(help="how to search", show_default="mask-in-loop"),
+        typer.Option("--algorithm", help="how to search", show_default="mask-in-loop"),
     ] = None,
     layers: Annotated[
         Literal["text", "all"] | None,
         typer.Option(
-            help="key and value projections to search: of all attention layers, or the text's",
+            "--layers",
+            help="search the keys and values of the text alone, or of all attention layers",
             show_default="all",
         ),
     ] = None,
+    prior_batch: Annotated[int | None, options.prior_batch("8")] = None,
     prior_weight: Annotated[float | None, options.prior_weight("3.0")] = None,
     prior_images: Annotated[int | None, options.prior_images("16")] = None,
+    distill: Annotated[bool | None, options.distill("distill; not for one-pass and paper")] = None,
     strength_in_loop: Annotated[
         float | None,
-        typer.Option(
+        options.number(
             "--strength_in_loop",
-            parser=values.number,
-            help="1 shuts, 2 flips the sign",
-            show_default="1.0",
+            help="how far the search shuts neurons: 1 sets them to zero, 2 flips their sign",
+            default="1.0",
         ),
     ] = None,
     seed: Annotated[int | None, options.seed("0")] = None,
-    class_data_dir: Annotated[
-        list[Path],
-        options.existing("--class_data_dir", "images of the class", "the model draws them"),
-    ] = [],  # noqa: B006
+    class_data_dir: options.ClassDataDir = [],  # noqa: B006
     checkpointing_steps: Annotated[
         int | None,
-        typer.Option(
+        options.count(
             "--checkpointing_steps",
-            parser=values.whole(1),
-            help="keep the search every so many steps beside the neuron file",
-            show_default="never",
+            help="steps after which the search is kept beside the neuron file, again and again",
+            default="never",
         ),
     ] = None,
     resume_from_checkpoint: Annotated[
@@ -125,7 +112,7 @@ def find(
             "--resume_from_checkpoint",
             parser=values.place,
             metavar="PATH",
-            help="go on from a checkpoint: a file, or 'latest' for this neuron file's own, if any",
+            help="checkpoint to go on from; latest for the neuron file's own, if there is one",
             show_default="begin anew",
         ),
     ] = None,
@@ -135,7 +122,9 @@ def find(
         str | None,
         typer.Option(
             "--validation_prompt",
-            help="drawn with the neurons shut, for --report_to; {} stands for the subjects' words",
+            parser=values.words,
+            metavar="TEXT",
+            help="what to draw in the end for --report_to; {} stands for the subjects",
             show_default="a photo of a {}",
         ),
     ] = None,
@@ -144,12 +133,19 @@ def find(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the concept neurons of a subject in its photographs, or of several subjects together."""
+    """Find the concept neurons of subjects in their photographs.
+
+    Several subjects, each with its --images, --class_noun and --token, are searched for together.
+    With --subjects_from each is searched for alone: its class is what metadata.jsonl or the name of
+    its folder says (wooden-chair-2 is a wooden chair), its token one of --token in turn, or else a
+    rare word of the model.
+    """
     if subjects_from:
         _refuse_beside_tree(context.params)
     else:
         _require_subjects(context.params)
     refuse_without_effect(context, _idle(context.params))
+    start = [values.given(each) for each in start]
     with waiting(LOADING):
         from cones.distributed import ALONE, joined
         from cones.files.writing import writable_folder
@@ -160,7 +156,7 @@ def find(
 
         processes, device = joined(opening.device)
     together = ALONE if subjects_from else processes  # who share the samples of each step
-    config = _config(FindConfig, context.params)
+    config = options.given_config(FindConfig, context.params)
     keep = partial(
         checkpoint_of,
         every=checkpointing_steps,
@@ -178,14 +174,12 @@ def find(
     if subjects_from:
         source = context.get_parameter_source("token")
         given = () if source is None or source.name == "DEFAULT" else token
-        todo, folder = tasks(subjects_from, given), writable_folder(out or Path())
-        return search_tree(opened(), todo, folder, keep, as_json, processes)
+        todo, folder = tasks(subjects_from, given), out or Path()
+        if dry_run:
+            return list_tree(opened(), todo, folder, as_json)
+        return search_tree(opened(), todo, writable_folder(folder), keep, as_json, processes)
     subjects, photos = read_subjects(sources(images), class_noun, token)
-    class_images = {
-        noun: read_photos(folder, "class").images
-        for noun, folder in zip(class_noun, class_data_dir, strict=False)
-    }
-    refuse_shared(subjects, class_images)
+    class_images = read_class_images(subjects, class_data_dir)
     begin = combine([load(each) for each in start]) if start else None
     path = options.output_path(out, [subject.phrase for subject in subjects])
     writable_folder(path.parent)
@@ -212,12 +206,20 @@ def _require_subjects(given: Mapping[str, Any]) -> None:
 
 def _idle(given: Mapping[str, Any]) -> dict[str, str]:
     """The options that have no effect beside the others: name -> when they have."""
-    idle: dict[str, str] = {}
+    idle = idle_settings(given["algorithm"])
     if given["report_to"] == "none":
         idle |= dict.fromkeys(("validation_prompt", "logging_dir"), "with --report_to")
-    if given["algorithm"] != "paper":
+    if not given["subjects_from"]:
+        idle["dry_run"] = "with --subjects_from"
+    return idle
+
+
+def idle_settings(algorithm: str | None) -> dict[str, str]:
+    """The settings without effect on an algorithm, None for the default: name -> when they have."""
+    idle = {}
+    if algorithm != "paper":
         idle["rho"] = "with --algorithm paper"
-    if given["algorithm"] in ("one-pass", "paper"):
+    if algorithm in ("one-pass", "paper"):
         idle["rate"] = "with --algorithm mask-in-loop or reconstruct"
     return idle
 
@@ -235,12 +237,6 @@ def _refuse_beside_tree(given: Mapping[str, Any]) -> None:
         )
     if given["out"] is not None and given["out"].suffix == ".safetensors":
         raise typer.BadParameter("--out: with --subjects_from, name a folder")
-
-
-def _config(kind: "type[FindConfig]", given: dict[str, Any]) -> "FindConfig":
-    """The configuration, from those options that were given: they have its fields' names."""
-    names = {field.name for field in fields(kind)}
-    return kind(**{k: v for k, v in given.items() if k in names and v is not None})
 
 
 def _print(neurons: "ConceptNeurons", path: Path, seconds: float, as_json: bool) -> None:

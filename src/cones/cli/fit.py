@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cones.cli import options, values
+from cones.cli import options
 from cones.cli.console import (
     LOADING,
     print_json,
@@ -19,6 +19,7 @@ from cones.cli.console import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.photographs import (
+    read_class_images,
     read_subjects,
     require_one_of_each,
     say_what_is_small,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from cones.sampling.artifact import Artifact
 
 SETTINGS = (
-    "steps", "rate", "batch", "prior_weight", "prior_images", "rank", "train_text_encoder", "seed",
+    "steps", "rate", "batch", "prior_batch", "prior_weight", "prior_images", "rank",
+    "train_text_encoder", "seed",
 )  # fmt: skip
 OWN = "the method's own"
 
@@ -38,11 +40,8 @@ OWN = "the method's own"
 @opens_model
 def fit(
     context: typer.Context,
-    method: Annotated[MethodName, typer.Option("--method", help="how to fit")],
-    images: Annotated[
-        list[Path],
-        options.images("folder of the subject's photographs, or these; once for each subject"),
-    ],
+    method: Annotated[MethodName, typer.Option("--method", help="method to fit with")],
+    images: Annotated[list[Path], options.images()],
     class_noun: options.ClassNouns,
     token: options.Tokens = ["sks"],  # noqa: B006  (typer copies it)
     out: Annotated[
@@ -52,23 +51,25 @@ def fit(
     steps: Annotated[int | None, options.steps(OWN)] = None,
     batch: Annotated[int | None, options.batch(OWN)] = None,
     rate: Annotated[float | None, options.rate(OWN)] = None,
+    prior_batch: Annotated[int | None, options.prior_batch(OWN)] = None,
     prior_weight: Annotated[float | None, options.prior_weight(OWN)] = None,
     prior_images: Annotated[int | None, options.prior_images(OWN)] = None,
     rank: Annotated[
         int | None,
-        typer.Option("--rank", parser=values.whole(1), help="of a LoRA", show_default="4"),
+        options.count("--rank", help="rank of a LoRA", default="4"),
     ] = None,
     train_text_encoder: Annotated[
         bool | None,
-        typer.Option("--train_text_encoder", help="DreamBooth: the text encoder too"),
+        typer.Option("--train_text_encoder", help="train the text encoder too, with DreamBooth"),
     ] = None,
     seed: Annotated[int | None, options.seed("0")] = None,
+    class_data_dir: options.ClassDataDir = [],  # noqa: B006
     mixed_precision: options.MixedPrecision = "no",
     gradient_checkpointing: options.GradientCheckpointing = False,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fit subjects with Cones or one of its rivals, to compare them."""
+    """Fit subjects with Cones or with one of its rivals."""
     require_one_of_each(
         {"--images": len(sources(images)), "--class_noun": len(class_noun), "--token": len(token)}
     )
@@ -82,17 +83,18 @@ def fit(
 
     config = _config(method, METHODS[method].defaults, context.params)
     subjects, photos = read_subjects(sources(images), class_noun, token)
+    class_images = read_class_images(subjects, class_data_dir)
     path = options.output_path(
         out, [subject.phrase for subject in subjects], f".{method}.safetensors"
     )
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
-    own = identity(method, model_identity(backbone), subjects, config)
+    own = identity(method, model_identity(backbone), subjects, config, class_images)
     started = time.monotonic()
     with claimed(path):
         check_result(path, own, overwrite=overwrite)
         with progress() as on_progress:
-            artifact = METHODS[method].fit(backbone, subjects, config, on_progress=on_progress)
+            artifact = METHODS[method].fit(backbone, subjects, config, class_images, on_progress)
         artifact = with_info(artifact, {KEY: json.dumps(own)})
         write_result(path, artifact.to_bytes())
     _print(artifact, path, time.monotonic() - started, as_json)
@@ -103,7 +105,7 @@ def _config(method: str, defaults: Any, given: dict[str, Any]) -> Any:
     changes = {name: given[name] for name in SETTINGS if given[name] is not None}
     known = {field.name for field in fields(defaults)}
     if not defaults.prior_batch:
-        known -= {"prior_weight", "prior_images"}
+        known -= {"prior_batch", "prior_weight", "prior_images"}
     for name in changes.keys() - known:
         raise typer.BadParameter(f"--{name} is no option of --method {method}; leave it out")
     return replace(defaults, **changes)

@@ -29,7 +29,7 @@ SHEET = "contact_sheet.png"
 def generate(
     neurons: Annotated[
         list[Path],
-        options.neuron_files("neuron files, shut together; or the artifact of another method"),
+        options.neuron_files("neuron files, shut together, or the artifact of another method"),
     ] = [],  # noqa: B006  (typer copies it)
     prompt: Annotated[list[str], options.prompt("a photo of a {}")] = [],  # noqa: B006
     prompts: Annotated[Path | None, options.prompts("none")] = None,
@@ -37,22 +37,25 @@ def generate(
     seed: Annotated[int, options.seed()] = 0,
     strength: options.Strength = None,
     no_neurons: Annotated[
-        bool, typer.Option("--no_neurons", help="shut nothing, for comparison")
+        bool, typer.Option("--no_neurons", help="shut nothing, to compare with")
     ] = False,
     steps: options.InferenceSteps = 20,
     guidance: options.Guidance = 5.0,
     negative_prompt: Annotated[
-        str, typer.Option("--negative_prompt", help="what to steer away from", show_default=False)
+        str,
+        typer.Option(
+            "--negative_prompt", metavar="TEXT", help="what not to draw", show_default=False
+        ),
     ] = "",
     height: options.Height = None,
     width: options.Width = None,
     batch: options.DrawnAtOnce = 8,
-    out: Annotated[Path, options.out_folder("folder of the pictures")] = Path("out"),
+    out: Annotated[Path, options.out_folder("folder for the pictures")] = Path("out"),
     overwrite: options.Overwrite = False,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw prompts, with concept neurons shut."""
+    """Draw prompts with concept neurons shut."""
     with waiting(LOADING):
         from cones.files.textfiles import read_prompts
         from cones.files.writing import writable_folder

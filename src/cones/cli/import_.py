@@ -28,7 +28,7 @@ def import_(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read neurons from an adapter that does nothing but set weights to zero."""
+    """Read neurons from an adapter that only sets weights to zero."""
     require_one_of_each({"--class_noun": len(class_noun), "--token": len(token)})
     with waiting(LOADING):
         from cones.export import read_neurons

@@ -4,21 +4,39 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from cones.cli import options
+from cones.cli.config import to_toml
 from cones.cli.console import LOADING, print_json, print_layers, tell, waiting
+from cones.errors import InputError
 from cones.subjects.pngtext import SIGNATURE
 
 About = dict[str, Any]
 
 
 def inspect(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         options.neuron_files("neuron files, other artifacts, or pictures drawn by cones"),
     ],
+    config: Annotated[
+        bool,
+        typer.Option(
+            "--config", help="print how a neuron file was made, for --config of that command"
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what is in neuron files or other artifacts, or how pictures were drawn."""
+    """Show what a neuron file holds, or how a picture was drawn.
+
+    What --config prints makes the same file again: `cones inspect FILE --config > again.toml`,
+    then `cones find --config again.toml --images PHOTOGRAPHS`.
+    """
+    if config:
+        _print_config(context, files, as_json)
+        return
     kinds = [_kind(path) for path in files]
     found = [read(path) for path, (read, _) in zip(files, kinds, strict=True)]
     if as_json:
@@ -26,6 +44,24 @@ def inspect(
         return
     for about, (_, show) in zip(found, kinds, strict=True):
         show(about)
+
+
+def _print_config(context: typer.Context, files: Sequence[Path], as_json: bool) -> None:
+    """Print the options that make a file again, with remarks where they do not suffice."""
+    from cones.cli.recipe import recipe_of
+    from cones.neurons.container import format_name
+    from cones.neurons.neuronfile import load
+
+    if len(files) != 1:
+        raise typer.BadParameter(f"--config: expected one file, found {len(files)}")
+    (path,) = files
+    if format_name(path) not in ("", "cones"):
+        raise InputError(f"{path}: --config is of neuron files; name one")
+    recipe = recipe_of(load(path), path)
+    if as_json:
+        print_json(recipe.settings)
+    else:
+        tell(*(f"# {line}" for line in recipe.remarks), *to_toml(recipe.settings).splitlines())
 
 
 def _kind(path: Path) -> tuple[Callable[[Path], About], Callable[[About], None]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cones.cli import options, values
+from cones.cli import options
 from cones.cli.console import waiting
 
 if TYPE_CHECKING:
@@ -17,54 +17,58 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Option(
+    options.name(
         "--model",
         "--pretrained_model_name_or_path",
-        parser=values.place,
-        metavar="NAME",
         help="base model: toybox, a diffusers folder, a .safetensors file or a hub name",
     ),
 ]
 Variant = Annotated[
     str | None,
-    typer.Option("--variant", help="of its files: fp16", show_default="the plain files, if any"),
+    options.name(
+        "--variant",
+        help="which of the model's files to open, such as fp16",
+        default="the plain ones, if any",
+    ),
 ]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option(
         "--dtype",
         "--torch_dtype",
-        help="type of its weights",
+        help="type of the model's weights",
         show_default="float32 on a CPU, half of it on a GPU",
     ),
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(
+    options.name(
         "--scheduler",
-        help="draws the pictures, by its name in diffusers: EulerAncestralDiscreteScheduler",
-        show_default="DPM-Solver++ (2M); Euler in a flow",
+        help="scheduler that draws, by its name in diffusers, such as DDIMScheduler",
+        default="DPM-Solver++ (2M); Euler for a flow",
     ),
 ]
 PredictionType = Annotated[
     Literal["epsilon", "v_prediction"] | None,
     typer.Option(
         "--prediction_type",
-        help="what its denoiser predicts",
-        show_default="as its files say",
+        help="what the model predicts",
+        show_default="what its files say",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
+    options.name(
         "--device",
-        help="where to compute: cpu, cuda, cuda:1, mps",
-        show_default="a GPU if any",
+        help="where to compute, such as cpu, cuda:1 or mps",
+        default="a GPU, if there is one",
     ),
 ]
-Revision = Annotated[str | None, typer.Option("--revision", help="of a hub name")]
+Revision = Annotated[
+    str | None, options.name("--revision", help="revision of a hub name", default="main")
+]
 AllowDownload = Annotated[
-    bool, typer.Option("--allow_download", help="let a hub name be downloaded")
+    bool, typer.Option("--allow_download", help="download a hub name that is not here yet")
 ]
 
 
@@ -109,6 +113,7 @@ class Opening:
 
 
 TOYBOX = Opening()
+MODEL_OPTIONS = tuple(each.name for each in fields(Opening))
 
 
 def opens_model(command: Callable[..., None]) -> Callable[..., None]:

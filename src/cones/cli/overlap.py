@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cones.cli import options
+from cones.cli import options, values
 from cones.cli.console import LOADING, print_json, print_table, tell, waiting
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def overlap(
     files: Annotated[list[Path], options.neuron_files("neuron files of one base model")],
     joint: Annotated[
         Path | None,
-        options.neurons(
-            "--joint", "neuron file of a joint search, to compare with the files' union"
+        options.existing(
+            "--joint", "neuron file of a joint search, to compare with the union of the others"
         ),
     ] = None,
     out: options.OutPicture = Path("overlap.png"),
@@ -31,6 +31,7 @@ def overlap(
     """Count what neurons of several subjects share, against chance."""
     if len(files) < 2:
         raise typer.BadParameter("expected two neuron files or more, found one")
+    joint = joint and values.given(joint)
     with waiting(LOADING):
         from cones.cli.plots import figure_bytes, overlap_figure
         from cones.files.locks import claimed

@@ -3,47 +3,62 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from cones.cli.config import as_words, read_settings
 from cones.cli.hints import COMMANDS, OPTIONS
-from cones.cli.values import IN_QUOTES
+from cones.cli.values import IN_QUOTES, path
 
 NEURONS = "--neurons"
+LISTS = ("--images", "--instance-data-dir", "--train-data-dir", "--blocks", "--methods")
+PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif", ".avif")
 TYPED = "cones.typed"  # in a context's `meta`: name of a parameter -> its option as it was typed
+CONFIG = "cones.config"  # in a context's `meta`: the files of `--config`
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # that text programs make of hyphens
 
 
 class Command(TyperCommand):
     """A command that remembers how options were typed and says what may have been meant.
 
-    `_` and `-` are the same in options. `--neurons FILE` stands for the argument FILE.
-
-    Attributes:
-        lists: options that take all words up to the next option.
+    `_` and `-` are the same in options. `--neurons FILE` stands for the argument FILE. An option
+    of `LISTS` takes several words, as a shell makes them of `photos/*.png`: all up to the next
+    option, or, where a command has arguments too, those that end as photographs do.
     """
 
-    lists: tuple[str, ...] = ()
-
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses what is no option of this command, in the words of who typed it."""
-        return super().parse_args(ctx, [*self._words(ctx, list(args))])
+        """Read the options of `--config` and those of the command line, which go first.
 
-    def _words(self, ctx: Any, rest: list[str]) -> Iterator[str]:
+        What is no option of this command is refused in the words of who typed it.
+        """
+        ctx.meta.setdefault(TYPED, {})
         options = options_of(self, ctx)
-        takes_files = any(each.param_type_name == "argument" for each in self.get_params(ctx))
-        typed = ctx.meta.setdefault(TYPED, {})
+        arguments: list[str] = []
+        words = [*self._options(ctx, options, list(args), arguments)]
+        for file in reversed(ctx.meta.pop(CONFIG, [])):
+            words = [*self._settings(ctx, options, file, arguments), *words]
+        return super().parse_args(ctx, [*words, "--", *arguments])
+
+    def _options(
+        self, ctx: Any, options: Mapping[str, Any], rest: list[str], arguments: list[str]
+    ) -> Iterator[str]:
+        """The words of options, without `--config`; those of arguments go to `arguments`."""
+        typed = ctx.meta[TYPED]
         while rest:
             word = rest.pop(0)
             if word == "--":
-                yield from (word, *rest)
+                arguments += rest
                 return
             name, equals, value = word.partition("=")
             option = options.get(_plain(name))
-            if takes_files and _plain(name) == NEURONS:
-                yield value if equals else _value(name, rest, options, ctx)
+            if self._takes_files and _plain(name) == NEURONS:
+                arguments.append(value if equals else _value(name, rest, options, ctx))
+            elif option is not None and option.name == "config" and not option.is_flag:
+                value = value if equals else _value(name, rest, options, ctx)
+                ctx.meta.setdefault(CONFIG, []).append(path(value))
             elif option is not None:
                 typed[option.name] = name
                 if equals and name[:2] != "--":  # else the sign becomes part of the value
@@ -52,12 +67,43 @@ class Command(TyperCommand):
                     yield word
                 if not (equals or option.is_flag):
                     yield _value(name, rest, options, ctx)
-                    while _plain(name) in self.lists and rest and rest[0][0] != "-":
+                    while _plain(name) in LISTS and rest and self._goes_on(rest[0]):
                         yield from (name, rest.pop(0))
             elif word.startswith("--") or _plain(f"-{name}") in options or word[:1] in (*DASHES,):
                 raise typer.BadParameter(_unknown(name, options, ctx), ctx)
+            elif word[:1] == "-" and word != "-":
+                yield word  # short options in one word
             else:
-                yield word
+                arguments.append(word)
+
+    def _settings(
+        self, ctx: Any, options: Mapping[str, Any], file: Path, arguments: list[str]
+    ) -> Iterator[str]:
+        """The words for what a file sets and nobody typed; its neuron files go to `arguments`."""
+        typed, begun = ctx.meta[TYPED], bool(arguments)
+        for key, value in read_settings(file).items():
+            where = f"{key} in {file}"
+            option = options.get(name := f"--{_plain(key)}")
+            if self._takes_files and name == NEURONS:
+                files = value if isinstance(value, list) else [value]
+                if not all(isinstance(each, str) for each in files):
+                    raise typer.BadParameter(f"{where}: expected a path or a list of them")
+                arguments += [] if begun else files
+            elif option is None or option.name in ("config", "help"):
+                raise typer.BadParameter(f"{file}: {_unknown(f'--{key}', options, ctx)}", ctx)
+            elif option.name not in typed:
+                typed[option.name] = where
+                yield from as_words(option, value, where)
+
+    @property
+    def _takes_files(self) -> bool:
+        return any(each.param_type_name == "argument" for each in self.params)
+
+    def _goes_on(self, word: str) -> bool:
+        """Whether a word after the first of an option's is one more of them."""
+        if self._takes_files:
+            return word.lower().endswith(PHOTOGRAPHS)
+        return word[:1] != "-"
 
 
 def options_of(command: Any, ctx: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from cones.cli.console import log
-from cones.cli.parsing import Command
 from cones.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from cones.subjects.listing import Role, Source
     from cones.subjects.photos import Photos
     from cones.subjects.subject import Subject
-
-
-class OfSubjects(Command):
-    """Takes `--images 1.png 2.png`, as a shell makes it of `--images *.png`."""
-
-    lists = ("--images", "--instance-data-dir", "--train-data-dir")
 
 
 def require_one_of_each(found: Mapping[str, int]) -> None:
@@ -50,6 +43,14 @@ def sources(images: Sequence[Path]) -> "list[Source]":
     return [*found]
 
 
+def one_source(images: Sequence[Path]) -> "Source":
+    """What `--images` names, where it is of one subject."""
+    found = sources(images)
+    if len(found) != 1:
+        raise typer.BadParameter(f"expected the --images of one subject, found {len(found)}")
+    return found[0]
+
+
 def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
     """Reads photographs, and says what was skipped and what else there is to know about them."""
     from cones.subjects.photos import load_photos
@@ -58,6 +59,31 @@ def read_photos(source: "Source", role: "Role" = "subject") -> "Photos":
     for note in photos.notes:
         log.info(note)
     return photos
+
+
+def read_class_images(
+    subjects: "Sequence[Subject]", folders: Sequence[Path]
+) -> "dict[str, Sequence[Image]]":
+    """The images of each class, by its noun; empty for the model to draw them.
+
+    Args:
+        subjects: whose classes they are.
+        folders: of the images of each subject's class, or none.
+
+    Raises:
+        InputError: some of them are the subjects' photographs.
+    """
+    if len(folders) not in (0, len(subjects)):
+        raise typer.BadParameter(
+            f"--class_data_dir: expected one for each of {len(subjects)} subjects, found "
+            f"{len(folders)}"
+        )
+    found: dict[str, Sequence[Image]] = {
+        subject.class_noun: read_photos(folder, "class").images
+        for subject, folder in zip(subjects, folders, strict=False)
+    }
+    refuse_shared(subjects, found)
+    return found
 
 
 def read_subjects(

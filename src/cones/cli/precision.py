@@ -16,7 +16,7 @@ from cones.cli.console import (
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
 from cones.cli.photographs import say_what_is_small, subjects_of
-from cones.cli.tune import Batch, Files, Folders, Rate, Steps
+from cones.cli.tune import Batch, Files, Photographs, Rate, Steps
 from cones.text import with_error
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @opens_model
 def precision(
     files: Files,
-    images: Folders,
+    images: Photographs,
     prompt: Annotated[list[str], options.prompt("four built in")] = [],  # noqa: B006  (typer copies it)
     num_images: options.NumImages = 2,
     seed: Annotated[int, options.seed()] = 0,
@@ -42,7 +42,10 @@ def precision(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Tune neurons at four precisions, and draw and measure the same with each."""
+    """Compare concept neurons tuned at four precisions.
+
+    The same is drawn and measured with each, as in the paper's Figure 3.
+    """
     with waiting(LOADING):
         from cones.comparison.precision import PLACES, compare_precisions
         from cones.evaluation import named_protocol

@@ -6,7 +6,7 @@ when interrupted; 141 when nobody reads what is printed any more.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from typer.core import TyperGroup
 
 from cones.cli.attention import attention
 from cones.cli.combine import combine
-from cones.cli.compare import Lists, compare
+from cones.cli.common_options import with_common_options
+from cones.cli.compare import compare
 from cones.cli.console import log, messages, reason, say, tell
 from cones.cli.demo import demo
 from cones.cli.evaluate import evaluate
@@ -34,11 +35,9 @@ from cones.cli.parsing import (
     unknown_command,
     usage_line,
 )
-from cones.cli.photographs import OfSubjects
 from cones.cli.precision import precision
 from cones.cli.tokens import tokens
 from cones.cli.tune import tune
-from cones.cli.verbosity import with_verbosity
 from cones.distributed import one_voice, say_failure
 from cones.errors import ConesError, is_out_of_memory
 
@@ -61,6 +60,19 @@ class _Group(TyperGroup):
         if args[0].replace("_", "-") not in self.commands:
             raise typer.BadParameter(unknown_command(args[0], self.commands), ctx)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by what they are for."""
+        for title, commands in GROUPS.items():
+            names = [_name(each) for each in commands]
+            width = formatter.width - 6 - max(map(len, self.commands))
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(10), self.commands[name].get_short_help_str(width))
+                        for name in names
+                    ]
+                )
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
@@ -108,26 +120,21 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
-WITH_LISTS = {find: OfSubjects, fit: OfSubjects, compare: Lists}
-for command in (
-    find,
-    fit,
-    generate,
-    combine,
-    tune,
-    precision,
-    inspect,
-    tokens,
-    attention,
-    overlap,
-    evaluate,
-    demo,
-    compare,
-    export,
-    import_,
-):
-    name = command.__name__.rstrip("_")  # `import` is a word of Python's
-    app.command(name, cls=WITH_LISTS.get(command, Command))(with_verbosity(command))
+GROUPS = {
+    "From photographs to neurons": (find, tune, combine),
+    "From neurons to pictures": (generate, export, import_),
+    "What neurons are": (inspect, overlap, attention, tokens),
+    "How well they draw": (evaluate, precision, fit, compare),
+    "A first look": (demo,),
+}
+
+
+def _name(command: Callable[..., None]) -> str:
+    return command.__name__.rstrip("_")  # `import` is a word of Python's
+
+
+for command in (each for group in GROUPS.values() for each in group):
+    app.command(_name(command), cls=Command)(with_common_options(command))
 
 
 def _print_version(wanted: bool) -> None:

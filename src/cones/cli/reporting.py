@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["tensorboard", "wandb", "none"]
 ReportTo = Annotated[
-    Kind, typer.Option("--report_to", help="log losses, densities and validation pictures there")
+    Kind, typer.Option("--report_to", help="where to log losses, densities and pictures")
 ]
-LoggingDir = Annotated[Path, options.folder("--logging_dir", "folder of the logs of --report_to")]
+LoggingDir = Annotated[Path, options.folder("--logging_dir", "folder for the logs of --report_to")]
 
 
 class Report:

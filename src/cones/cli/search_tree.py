@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cones.cli.console import print_json, reason, say, tell
+from cones.cli.console import print_json, print_table, reason, say, tell
 from cones.cli.options import SUFFIX
 from cones.cli.photographs import read_subjects, say_what_is_small
 from cones.cli.search_run import SearchRun
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cones.search.checkpoint import Checkpoint
     from cones.search.prior import DrawnImages
     from cones.search.sweep import Task
+    from cones.subjects.subject import Subject
 
 Result = dict[str, Any]
 
@@ -69,6 +70,36 @@ def search_tree(
     _finish(results, as_json)
 
 
+def list_tree(search: SearchRun, todo: "Sequence[Task]", out: Path, as_json: bool) -> None:
+    """Print what `search_tree` would do, and do nothing."""
+    from cones.search.sweep import deal
+
+    paths = [out / f"{task.name}{SUFFIX}" for task in todo]
+    todo = deal(todo, paths, search.backbone.rare_tokens(2 * len(todo)))
+    results = [_planned(search, task, path) for task, path in zip(todo, paths, strict=True)]
+    if as_json:
+        print_json({"subjects": results})
+        return
+    shown = ("name", "token", "class_noun", "state", "file")
+    print_table(
+        ["subject", "token", "class", "state", "file"],
+        [[str(each.get(key, each.get("error", ""))) for key in shown] for each in results],
+    )
+
+
+def _planned(search: SearchRun, task: "Task", path: Path) -> Result:
+    """What would be done for one subject."""
+    result = {"name": task.name, "token": task.token, "file": str(path)}
+    try:
+        subject = _subject(task)
+        done = _is_done(search, subject, path)
+    except (ConesError, OSError) as error:
+        return result | {"state": "failed", "error": reason(error)}
+    count = len(subject.images)
+    state = "there" if done else "to find"
+    return result | {"class_noun": subject.class_noun, "photographs": count, "state": state}
+
+
 def _finish(results: Sequence[Result], as_json: bool) -> None:
     """Says how many were found, and exits with 1 if some were not."""
     states = Counter(result["state"] for result in results)
@@ -90,19 +121,29 @@ def _one(
 ) -> Result:
     """Searches for one subject; images of its class that are drawn serve the next ones too."""
     from cones.neurons.summary import summary
-    from cones.search.sweep import is_done
-    from cones.subjects.folders import class_noun
-    from cones.subjects.subject import Subject
 
-    noun = class_noun(task.folder)
-    wanted = search.identity([Subject.from_folder(task.folder, noun, task.token)])
-    if not search.overwrite and is_done(path, wanted):
+    subject = _subject(task)
+    if _is_done(search, subject, path):
         return {"state": "there"}
-    subjects, photos = read_subjects([task.folder], [noun], [task.token])
+    subjects, photos = read_subjects([task.folder], [subject.class_noun], [task.token])
     say_what_is_small(photos, search.backbone)
     neurons, seconds = search.run(subjects, path, checkpoint=checkpoint, drawn=drawn)
     report = json.loads(neurons.info["report"])
     return {"state": "found", **summary(neurons), "report": report, "seconds": round(seconds, 1)}
+
+
+def _subject(task: "Task") -> "Subject":
+    from cones.subjects.folders import class_noun
+    from cones.subjects.subject import Subject
+
+    return Subject.from_folder(task.folder, class_noun(task.folder), task.token)
+
+
+def _is_done(search: SearchRun, subject: "Subject", path: Path) -> bool:
+    """Whether a neuron file is there that need not be found again."""
+    from cones.search.sweep import is_done
+
+    return not search.overwrite and is_done(path, search.identity([subject]))
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -3,20 +3,21 @@
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
-from cones.cli import options, values
+from cones.cli import options
 from cones.cli.console import print_json, tell
 from cones.cli.opening import TOYBOX, Opening, opens_model
 
 
 @opens_model
 def tokens(
-    num: Annotated[int, typer.Option("--num", parser=values.whole(1), help="words at most")] = 16,
+    num: Annotated[int, options.count("--num", help="number of words")] = 16,
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """List rare words that are free to name subjects in a model, best first."""
+    """List rare words that are free to name subjects in a model.
+
+    The best come first.
+    """
     words = replace(opening, device=opening.device or "cpu").backbone().rare_tokens(num)
     if as_json:
         print_json(words)

@@ -18,17 +18,14 @@ from cones.cli.console import (
     waiting,
 )
 from cones.cli.opening import TOYBOX, Opening, opens_model
-from cones.cli.photographs import say_what_is_small, subjects_of
+from cones.cli.photographs import read_class_images, say_what_is_small, subjects_of
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
 
 TUNED = f"-tuned{options.SUFFIX}"
-Files = Annotated[list[Path], options.neuron_files("neuron files; several are united first")]
-Folders = Annotated[
-    list[Path],
-    options.images("folder of a subject's photographs; one for each subject, in the files' order"),
-]
+Files = Annotated[list[Path], options.neuron_files("neuron files, which are united")]
+Photographs = Annotated[list[Path], options.images()]
 Steps = Annotated[int, options.steps()]
 Rate = Annotated[float, options.rate(unit=", in root mean squares of each weight matrix")]
 Batch = Annotated[int, options.batch()]
@@ -36,16 +33,25 @@ Batch = Annotated[int, options.batch()]
 
 @opens_model
 def tune(
+    context: typer.Context,
     files: Files,
-    images: Folders,
+    images: Photographs,
     precision: Annotated[
         Literal["binary", "quaternary", "float16", "float32"],
-        typer.Option(help="of the stored values; binary stores none and mends the choice only"),
+        typer.Option(
+            "--precision",
+            help="type of the tuned values; binary stores none, and only mends the choice",
+        ),
     ] = "quaternary",
     steps: Steps = 50,
     rate: Rate = 0.1,
     batch: Batch = 8,
+    prior_batch: Annotated[int | None, options.prior_batch("8")] = None,
+    prior_weight: Annotated[float | None, options.prior_weight("3.0")] = None,
+    prior_images: Annotated[int | None, options.prior_images("16")] = None,
+    distill: Annotated[bool | None, options.distill("distill")] = None,
     seed: Annotated[int, options.seed()] = 0,
+    class_data_dir: options.ClassDataDir = [],  # noqa: B006  (typer copies it)
     out: Annotated[Path | None, options.out_file(f"TOKEN-NOUN-tuned{options.SUFFIX}")] = None,
     overwrite: options.Overwrite = False,
     mixed_precision: options.MixedPrecision = "no",
@@ -53,7 +59,10 @@ def tune(
     opening: Opening = TOYBOX,
     as_json: options.AsJson = False,
 ) -> None:
-    """Tune the values of concept neurons to draw all their subjects, and change nothing else."""
+    """Give concept neurons tuned values, which draw their subjects better.
+
+    Neurons of several subjects are tuned together, to draw all of them.
+    """
     with waiting(LOADING):
         from cones.files.locks import claimed
         from cones.files.writing import write_result
@@ -64,21 +73,22 @@ def tune(
         from cones.search.interference import combine
         from cones.search.tune import tune as tune_neurons
 
-    config = TuneConfig(precision=precision, steps=steps, rate=rate, batch=batch, seed=seed)
+    config = options.given_config(TuneConfig, context.params)
     sets = [load(path) for path in files]
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
+    class_images = read_class_images(subjects, class_data_dir)
     path = options.output_path(
         out, [subject.phrase for subject in neurons.subjects], f"-tuned{options.SUFFIX}"
     )
     backbone = opening.backbone(mixed_precision, gradient_checkpointing)
     say_what_is_small(photos, backbone)
-    own = identity("tune", model_identity(backbone), subjects, config, start=neurons)
+    own = identity("tune", model_identity(backbone), subjects, config, class_images, neurons)
     started = time.monotonic()
     with claimed(path):
         check_result(path, own, files, overwrite)
         with progress() as on_progress:
-            tuned = tune_neurons(backbone, neurons, subjects, config, None, on_progress)
+            tuned = tune_neurons(backbone, neurons, subjects, config, class_images, on_progress)
         tuned = replace(tuned, info={**tuned.info, KEY: json.dumps(own)})
         write_result(path, to_bytes(tuned))
     _print(tuned, path, time.monotonic() - started, as_json)

@@ -10,6 +10,7 @@ from cones.checks import check_count
 from cones.errors import InputError
 from cones.files.paths import did_you_mean, local_name, local_path
 
+MAX_SHOWN = 40  # characters of a value in a message
 IN_QUOTES = "words that belong together need quotes"
 
 
@@ -72,6 +73,19 @@ def place(text: str) -> str:
     if not text.strip():
         raise typer.BadParameter(f"expected a name or a path, found {text!r}")
     return local_name(text)
+
+
+def shortened(value: object) -> str:
+    """A value in a message, of which a long one shows its beginning."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def words(text: str) -> str:
+    """A text that says something."""
+    if not text.strip():
+        raise typer.BadParameter(f"expected some words, found {text!r}")
+    return text
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str | int], int]:
