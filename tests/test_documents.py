@@ -176,7 +176,8 @@ def quickened(words: list[str], model: Path) -> list[str]:
             kept += sorted(str(path) for path in Path().glob(word))
         else:
             kept.append(word)
-    if words[0] == "tokens" or MODEL[0] in known:
+    needs_none = words[0] == "combine" and "--images" not in words  # it only unites files
+    if words[0] == "tokens" or (MODEL[0] in known and not needs_none):
         kept += [MODEL[0], str(model)]
     return kept + [each for name, value in FEW.items() if name in known for each in (name, value)]
 
