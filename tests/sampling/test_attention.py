@@ -19,14 +19,9 @@ from cones.models.loading import load_backbone
 from cones.neurons.concept_neurons import ConceptNeurons
 from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
-from cones.sampling.attention import (
-    Recorder,
-    attention_maps,
-    photo_maps,
-    recording,
-    resolutions,
-)
+from cones.sampling.attention import attention_maps, photo_maps, resolutions
 from cones.sampling.generate import generate
+from cones.sampling.recording import Recorder, recording
 
 PROMPT = "a photo of a sks robot"
 PHOTOS = Path(__file__).parents[2] / "examples" / "subjects" / "dev" / "robot-2"

@@ -14,22 +14,21 @@ and not mapped: what another program writes into it meanwhile changes nothing.
 
 import hashlib
 import io
-import math
 import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import numpy as np
 import numpy.typing as npt
 
 from cones.errors import ConesError, InputError, NeuronFileError
 from cones.files.kinds import other_file, other_safetensors
 from cones.files.paths import local_name
 from cones.files.strict_json import MAX_BYTES, parse_json
-from cones.files.writing import KINDS, atomic_path, safetensors_parts
+from cones.files.writing import atomic_path, safetensors_parts
+from cones.neurons.header import METADATA, Damage, layout_of, metadata_of, views_of
 from cones.neurons.validation import checked_texts
 
 MAX_HEADER = MAX_BYTES
@@ -38,7 +37,6 @@ Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
 _LENGTH = struct.Struct("<Q")
-_METADATA = "__metadata__"
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ class Format:
                 metadata are longer than a reader takes.
         """
         signed = {"format": self.name, "format_version": self.version, **metadata}
-        if _METADATA in tensors:
-            raise InputError(f"{_METADATA}: is no name for a tensor in a file; rename it")
+        if METADATA in tensors:
+            raise InputError(f"{METADATA}: is no name for a tensor in a file; rename it")
         for key, text in [*signed.items(), *(unsigned or {}).items()]:
             checked_texts(key, key, text)
         checked_texts("a tensor's name", *tensors)
@@ -154,15 +152,15 @@ class Format:
             raise self.error(f"{name}: {other_file(beginning, size, f'name {self.noun}')}")
         try:
             header = parse_json(text)
-            metadata = _metadata(header)
+            metadata = metadata_of(header)
         except ConesError as error:
             raise self.damaged(name, f"its header {error}") from error
         self._require_format(name, metadata, header)
         try:
-            layout = _layout(header, size - len(head) - length)
-            tensors = _views(layout, file.read(size - len(head) - length))
+            layout = layout_of(header, size - len(head) - length)
+            tensors = views_of(layout, file.read(size - len(head) - length))
             self._require_digest(metadata, tensors)
-        except _Damage as error:
+        except Damage as error:
             raise self.damaged(name, error) from error
         return Container(metadata, tensors, size)
 
@@ -186,10 +184,10 @@ class Format:
         others = metadata.keys() - {"digest"}
         keys = others if self.signed is None else {"format", "format_version", *self.signed}
         if missing := sorted(keys - others):
-            raise _Damage(f"its metadata are incomplete: {missing[0]} is missing")
+            raise Damage(f"its metadata are incomplete: {missing[0]} is missing")
         digest = _digest(safetensors_parts(tensors, {key: metadata[key] for key in keys}))
         if metadata.get("digest") != digest:
-            raise _Damage(f"expected the digest {digest}, found {metadata.get('digest', 'none')}")
+            raise Damage(f"expected the digest {digest}, found {metadata.get('digest', 'none')}")
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
@@ -198,71 +196,9 @@ def format_name(path: str | os.PathLike[str]) -> str:
         with open(local_name(path), "rb") as file:
             length = int.from_bytes(file.read(_LENGTH.size), "little")
             header = parse_json(file.read(length)) if length <= MAX_HEADER else None
-            return _metadata(header).get("format", "")
+            return metadata_of(header).get("format", "")
     except (OSError, ValueError, ConesError):  # ValueError: a null in the path
         return ""
-
-
-class _Damage(Exception):
-    """What is wrong in a file that says it is of a format."""
-
-
-class _Entry(NamedTuple):
-    """A tensor in the header: its bytes are data[start:end]."""
-
-    dtype: type[np.generic]
-    shape: list[int]
-    start: int
-    end: int
-
-
-def _metadata(header: object) -> dict[str, str]:
-    found = header.get(_METADATA, {}) if isinstance(header, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise InputError("is no object with metadata of texts")
-    return found
-
-
-def _layout(header: Mapping[str, Any], size: int) -> dict[str, _Entry]:
-    """The tensors that a header describes, which cover `size` bytes of data."""
-    entries = {name: _entry(name, value) for name, value in header.items() if name != _METADATA}
-    at = 0
-    for start, end in sorted((entry.start, entry.end) for entry in entries.values()):
-        if start != at:
-            raise _Damage(f"expected a tensor at byte {at} of the data, found one at {start}")
-        at = end
-    if at != size:
-        state = "truncated" if at > size else "more follows"
-        raise _Damage(f"expected {at} bytes of data, found {size} ({state})")
-    return entries
-
-
-def _views(layout: Mapping[str, _Entry], data: bytes) -> dict[str, Array]:
-    tensors, view = {}, memoryview(data)
-    for name, (dtype, shape, start, end) in layout.items():
-        try:
-            tensors[name] = np.frombuffer(view[start:end], dtype).reshape(shape)
-        except (ValueError, OverflowError) as error:  # more or larger dimensions than numpy has
-            raise _Damage(f"{name}: expected a tensor, found the shape {shape}") from error
-    return tensors
-
-
-def _entry(name: str, entry: object) -> _Entry:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise _Damage(f"{name}: expected dtype, shape and data_offsets in the header")
-    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise _Damage(f"{name}: expected a shape and two data_offsets of whole numbers")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise _Damage(f"{name}: expected values of {', '.join(KINDS)}, found {kind} {shape}")
-    size = math.prod(shape) * np.dtype(KINDS[kind]).itemsize
-    if offsets[1] - offsets[0] != size:
-        raise _Damage(f"{name}: expected {size} bytes, found {offsets[1] - offsets[0]}")
-    return _Entry(KINDS[kind], shape, *offsets)
-
-
-def _are_counts(value: object) -> bool:
-    return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
 
 
 def _digest(parts: Iterable[bytes | memoryview]) -> str:
