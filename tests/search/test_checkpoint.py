@@ -28,7 +28,7 @@ Search = Callable[[Quadratic, SearchLoop], torch.Tensor]
 SEARCHES: dict[str, Search] = {
     "one-pass": lambda objective, steps: search.one_pass(objective, steps),
     "paper": lambda objective, steps: search.paper(objective, steps, 1e-3),
-    "fine-tuning": lambda objective, steps: search.fine_tuned(objective, steps, 0.01)[0],
+    "fine-tuning": lambda objective, steps: search.fine_tune(objective, steps, 0.01)[0],
     "mask": lambda objective, steps: search.mask_in_the_loop(objective, 20, steps, 0.05, 1.0),
 }
 OWN = {"method": "find", "token": ["sks"], "steps": 40}
@@ -54,7 +54,7 @@ def opened(path: Path, every: int = 5, **settings: Any) -> Iterator[KeptSearch]:
 
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("at", [1, 10, 11, 39])
-def test_a_stopped_search_goes_on_to_the_same_votes(name: str, at: int, tmp_path: Path) -> None:
+def test_a_stopped_search_goes_on_to_the_same_scores(name: str, at: int, tmp_path: Path) -> None:
     whole = SEARCHES[name](Quadratic(0.5), SearchLoop(Quadratic(0.5), 40, None))
     path, objective = tmp_path / "kept.safetensors", Quadratic(0.5)
     with pytest.raises(Stop), opened(path) as kept:

@@ -21,7 +21,7 @@ from cones.neurons.projections import projections
 from cones.neurons.shutting import shut
 from cones.search import loss
 from cones.search.batches import HELD_OUT, PRIOR_BATCHES
-from cones.search.calibration import STRENGTHS, least_needed, line_search
+from cones.search.calibration import STRENGTHS, choose_count, choose_strength
 from cones.search.config import DENSITIES, FindConfig
 from cones.search.find import find
 from cones.search.objective import GRAM_BATCHES, ImplantingLoss
@@ -155,7 +155,7 @@ def test_the_recommended_strength_is_the_greatest_that_keeps_the_gain(
     losses: tuple[float, ...], in_loop: float, wanted: float
 ) -> None:
     curve = Curve(dict(zip((0.0, *STRENGTHS), losses, strict=True)))
-    strength, report = line_search(curve, torch.tensor([0]), in_loop)
+    strength, report = choose_strength(curve, torch.tensor([0]), in_loop)
     assert strength == wanted
     tried = report["strengths"]
     assert report["before"] == tried["0"] and report["after"] == tried[f"{wanted:g}"]
@@ -166,7 +166,7 @@ def test_without_any_finite_loss_the_search_ends_with_what_to_do() -> None:
     for before, where in ((1.0, "at every strength"), (math.nan, "with nothing shut")):
         curve = Curve({0.0: before, **dict.fromkeys(STRENGTHS, math.nan)})
         with pytest.raises(ConesError, match=f"{where}; use --mixed_precision no"):
-            line_search(curve, torch.tensor([0]))
+            choose_strength(curve, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("algorithm", ["mask-in-loop", "reconstruct", "one-pass"])
@@ -200,7 +200,7 @@ class Chosen:
 )
 def test_the_fewest_neurons_that_do_nearly_all(losses: dict[int, float], wanted: int) -> None:
     counts = [count for count in losses if count]
-    assert least_needed(Chosen(losses), torch.arange, counts, 1.0) == wanted
+    assert choose_count(Chosen(losses), torch.arange, counts, 1.0) == wanted
 
 
 def test_distillation_costs_nothing_before_anything_is_shut(objective: ImplantingLoss) -> None:

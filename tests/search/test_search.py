@@ -44,7 +44,7 @@ def test_the_mask_in_the_loop_minds_how_weights_act_together() -> None:
 
 
 def test_the_first_mask_is_of_the_largest_gradients() -> None:
-    """All votes are of one size then, and rounding would choose."""
+    """All scores are of one size then, and rounding would choose."""
     seen = []
 
     class Watched(Quadratic):
@@ -58,15 +58,15 @@ def test_the_first_mask_is_of_the_largest_gradients() -> None:
     assert torch.equal(seen[1] == 0, score >= score.topk(50).values[-1])
 
 
-def test_a_search_votes_on_every_weight_and_leaves_theta() -> None:
+def test_a_search_scores_every_weight_and_leaves_theta() -> None:
     objective = Quadratic(coupling=0.3)
     before = objective.theta.clone()
-    for votes in (
+    for scores in (
         search.one_pass(objective, steps(objective, 3)),
         search.paper(objective, steps(objective, 3), 2e-5),
         search.mask_in_the_loop(objective, 7, steps(objective, 3), 0.03, 2.0),
     ):
-        assert votes.shape == before.shape and len(votes.unique()) > 300
+        assert scores.shape == before.shape and len(scores.unique()) > 300
     assert torch.equal(objective.theta, before)
 
 
@@ -93,9 +93,9 @@ def test_a_run_twice_as_long_of_one_pass_selects_the_same() -> None:
 def test_few_batches_that_are_not_finite_are_dropped() -> None:
     objective = Quadratic(coupling=0.0, broken=2)
     counted = steps(objective, 60)
-    votes = search.mask_in_the_loop(objective, 20, counted, 0.05, 1.0)
+    scores = search.mask_in_the_loop(objective, 20, counted, 0.05, 1.0)
     assert counted.dropped == 2
-    assert set(top(votes, 20).tolist()) == set(objective.planted.tolist())
+    assert set(top(scores, 20).tolist()) == set(objective.planted.tolist())
 
 
 def test_many_batches_that_are_not_finite_end_the_search() -> None:
@@ -114,6 +114,6 @@ def test_every_step_is_reported() -> None:
 
 def test_fine_tuning_goes_where_the_loss_is_least() -> None:
     objective = Quadratic(coupling=0.5)
-    weights, squares = search.fine_tuned(objective, steps(objective, 400), 0.05)
+    weights, squares = search.fine_tune(objective, steps(objective, 400), 0.05)
     assert objective.loss(weights) < 0.01 * objective.loss(objective.theta)
     assert squares.shape == weights.shape and bool((squares > 0).all())

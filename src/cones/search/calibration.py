@@ -1,102 +1,92 @@
-"""What a search recommends by the loss on held-out noise: how many neurons, and how strongly."""
+"""Choices by the loss on held-out noise: how many neurons, and how strongly they are shut."""
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from cones.errors import ConesError
 from cones.progress import Figures, OnProgress
 from cones.search.objective import ImplantingLoss
+from cones.search.selection import Selector
 
 log = logging.getLogger("cones")
 
-ENOUGH = 0.95  # of the greatest gain
+ENOUGH_GAIN = 0.95  # of the greatest gain: as few neurons are chosen as give it
 STRENGTHS = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 # On development subjects half as much again as the loop's strength drew the subject far better and
 # followed the prompts as well; twice as much no longer did.
-OVERSHOOT = 1.5
-KEPT = 0.4  # of the gain
-
-Choice = Callable[[int], Tensor]  # how many neurons -> their positions
+MAX_OVERSHOOT = 1.5
+MIN_KEPT_GAIN = 0.4  # of the greatest gain
 
 
-def held_out(objective: ImplantingLoss, chosen: Tensor, strength: float) -> Figures:
-    """Both losses on held-out noise with the chosen positions shut."""
+def held_out(objective: ImplantingLoss, positions: Tensor, strength: float) -> Figures:
+    """Return both losses on held-out noise with some neurons shut.
+
+    Args:
+        objective: the loss.
+        positions: of the neurons, int64.
+        strength: of the shutting, from 0 (none) to 2.
+    """
     weights = objective.theta.clone()
-    weights[chosen] *= 1 - strength
+    weights[positions] *= 1 - strength
     return objective.held_out(weights)
 
 
-def _total(objective: ImplantingLoss, losses: Figures) -> float:
-    """L_con, or infinity where it is not finite."""
+def total_loss(objective: ImplantingLoss, losses: Figures) -> float:
+    """Return L_con of both losses, or infinity where it is not finite."""
     total = losses["subject"] + objective.config.prior_weight * losses["prior"]
     return total if math.isfinite(total) else math.inf
 
 
-def _before(objective: ImplantingLoss, losses: Figures) -> float:
-    """L_con of the unchanged model; gains over infinity could not be ranked."""
-    total = _total(objective, losses)
-    if total == math.inf:
-        raise ConesError(
-            "search: the loss is NaN or infinite with nothing shut; use --mixed_precision no, and "
-            "check the base model"
-        )
-    return total
-
-
-def _told(losses: Figures) -> dict[str, float | None]:
-    """Losses for a report: None where one is not finite, as JSON has no number for it."""
-    return {name: loss if math.isfinite(loss) else None for name, loss in losses.items()}
-
-
-def least_needed(
+def choose_count(
     objective: ImplantingLoss,
-    choice: Choice,
+    select: Selector,
     counts: Sequence[int],
     strength: float,
     on_progress: OnProgress | None = None,
 ) -> int:
-    """The fewest neurons that lower L_con on held-out noise by `ENOUGH` of what the best do.
+    """Return the fewest neurons that lower L_con on held-out noise nearly as far as the best do.
 
     Args:
         objective: the loss.
-        choice: gives the positions of so many neurons.
+        select: gives the positions of so many neurons.
         counts: the numbers to try.
         strength: of the shutting.
-        on_progress: called with ("try densities", done, total, {}).
+        on_progress: called after each number, as "try densities".
 
     Raises:
         ConesError: the loss of the unchanged model is not finite.
     """
-    before = _before(objective, objective.held_out(objective.theta))
+    before = _unchanged(objective, objective.held_out(objective.theta))
     gains: dict[int, float] = {}
     for done, count in enumerate(counts, 1):
-        gains[count] = before - _total(objective, held_out(objective, choice(count), strength))
+        losses = held_out(objective, select(count), strength)
+        gains[count] = before - total_loss(objective, losses)
         if on_progress is not None:
             on_progress("try densities", done, len(counts), {})
     best = max(gains.values())
-    return min(count for count, gain in gains.items() if gain == best or gain >= ENOUGH * best)
+    return min(c for c, gain in gains.items() if gain == best or gain >= ENOUGH_GAIN * best)
 
 
-def line_search(
+def choose_strength(
     objective: ImplantingLoss,
-    chosen: Tensor,
+    positions: Tensor,
     in_loop: float = 1.0,
     on_progress: OnProgress | None = None,
 ) -> tuple[float, dict[str, object]]:
-    """The strength to draw with.
+    """Return the strength to draw with.
 
     The loss itself is least at about the strength of the loop, and pictures there show the subject
-    too weakly. So it is the greatest strength, up to `OVERSHOOT` times that of the loop, which
-    keeps `KEPT` of the greatest gain in L_con on held-out noise.
+    too weakly. So it is the greatest strength, up to `MAX_OVERSHOOT` times that of the loop, which
+    keeps `MIN_KEPT_GAIN` of the greatest gain in L_con on held-out noise.
 
     Args:
         objective: the loss.
-        chosen: positions of the neurons.
+        positions: of the neurons, int64.
         in_loop: the strength that they were found with.
-        on_progress: called with ("try strengths", done, total, {}).
+        on_progress: called after each strength, as "try strengths".
 
     Returns:
         The strength, and a report: the losses "before" (nothing shut), "after" (at that strength)
@@ -107,25 +97,52 @@ def line_search(
     """
     tried: dict[float, Figures] = {}
     for strength in (0.0, *STRENGTHS):
-        tried[strength] = held_out(objective, chosen, strength)
+        tried[strength] = held_out(objective, positions, strength)
         if on_progress is not None:
             on_progress("try strengths", len(tried), 1 + len(STRENGTHS), {})
-    totals = {strength: _total(objective, losses) for strength, losses in tried.items()}
-    before = _before(objective, tried[0.0])
-    del totals[0.0]
+    before = _unchanged(objective, tried[0.0])
+    totals = {strength: total_loss(objective, tried[strength]) for strength in STRENGTHS}
+    found = _greatest_strength(before, totals, MAX_OVERSHOOT * in_loop)
+    strengths = {f"{strength:g}": _json_losses(losses) for strength, losses in tried.items()}
+    return found, {"before": tried[0.0], "after": tried[found], "strengths": strengths}
+
+
+def _greatest_strength(before: float, totals: Mapping[float, float], limit: float) -> float:
+    """Return the greatest strength that keeps enough of the gain, or that of the least loss.
+
+    Args:
+        before: L_con with nothing shut.
+        totals: strength -> L_con.
+        limit: the greatest strength that may be taken, unless the loss is least above it.
+    """
     best = min(totals, key=totals.__getitem__)
     if totals[best] == math.inf:
         raise ConesError(
             "search: the loss with the neurons shut is NaN or infinite at every strength; use "
             "--mixed_precision no, or a smaller --density"
         )
-    enough = before - KEPT * (before - totals[best])
-    good = [s for s in STRENGTHS if s <= OVERSHOOT * in_loop and totals[s] <= enough]
     if not totals[best] < before:
         log.warning(
             "the neurons found do not lower the loss on held-out noise at any strength; search "
             "with more steps, another density or clearer photographs"
         )
-    found = max(good) if good and totals[best] < before else best
-    strengths = {f"{strength:g}": _told(losses) for strength, losses in tried.items()}
-    return found, {"before": tried[0.0], "after": tried[found], "strengths": strengths}
+        return best
+    enough = before - MIN_KEPT_GAIN * (before - totals[best])
+    good = [each for each, total in totals.items() if each <= limit and total <= enough]
+    return max(good, default=best)
+
+
+def _unchanged(objective: ImplantingLoss, losses: Figures) -> float:
+    """Return L_con of the unchanged model; gains over infinity could not be ranked."""
+    total = total_loss(objective, losses)
+    if total == math.inf:
+        raise ConesError(
+            "search: the loss is NaN or infinite with nothing shut; use --mixed_precision no, and "
+            "check the base model"
+        )
+    return total
+
+
+def _json_losses(losses: Figures) -> dict[str, float | None]:
+    """Return losses for a report: None where one is not finite, as JSON has no number for it."""
+    return {name: loss if math.isfinite(loss) else None for name, loss in losses.items()}

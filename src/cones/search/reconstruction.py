@@ -3,10 +3,11 @@
 Each matrix is fitted by itself, as in layer-wise pruning. With W the weight, D its dense change, M
 the mask, s the strength and c the inputs of the projection, it looks for
 
-    min_M  E |(s W * M + D) c|^2  +  price * |M|,
+    min_M  E |(s W * M + D) c|^2  +  penalty * |M|,
 
-shutting or opening in every row the one weight that pays best, until none pays. The expectation
-needs only G = E c c^T. One price holds for all matrices; the number of neurons allowed sets it.
+shutting or opening in every row the one weight that lowers this most, until none does. The
+expectation needs only G = E c c^T. One penalty holds for all matrices; the number of neurons
+allowed sets it.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PRICES = 24  # tried at most
-CLOSE = 0.01  # below the number of neurons allowed: near enough
+from cones.search.objective import ImplantingLoss
+from cones.search.selection import Selector
+
+MAX_PENALTIES = 24  # tried
+TOLERANCE = 0.01  # so much below the number of neurons allowed is near enough
 
 
 @dataclass(frozen=True)
@@ -36,33 +40,77 @@ class Matrix:
     importance: Tensor
 
 
-def reconstruct(matrices: Sequence[Matrix], count: int, strength: float = 1.0) -> list[Tensor]:
-    """The weights to shut so that the outputs change as fine-tuning changed them.
+def selector(
+    objective: ImplantingLoss, weights: Tensor, squares: Tensor, strength: float
+) -> Selector:
+    """Return what selects the positions whose shutting does what the fine-tuned weights do.
+
+    How much an output matters is told by the mean square of its gradient, for which that of its
+    row of weights stands.
 
     Args:
-        matrices: of all layers.
-        count: neurons allowed. There are fewer where more would only add to the error.
+        objective: the loss, whose `theta` was fine-tuned.
+        weights: the fine-tuned weights, float32 `[N]`.
+        squares: the running mean square of each weight's gradient, float32 `[N]`.
+        strength: of the shutting: 1 sets to zero, 2 flips the sign.
+    """
+    theta, tuned, mean_squares = (
+        objective.unflatten(each) for each in (objective.theta, weights, squares)
+    )
+    grams = objective.grams(weights)
+    matrices = [
+        Matrix(
+            theta[layer],
+            tuned[layer] - theta[layer],
+            gram := grams[layer],
+            mean_squares[layer].mean(1) / gram.diagonal().mean(),
+        )
+        for layer in theta
+    ]
+
+    def select(count: int) -> Tensor:
+        masks = reconstruct(matrices, count, strength)
+        return torch.cat([mask.flatten() for mask in masks]).nonzero().flatten()
+
+    return select
+
+
+def reconstruct(matrices: Sequence[Matrix], count: int, strength: float = 1.0) -> list[Tensor]:
+    """Return the masks whose shutting changes the outputs as fine-tuning changed them.
+
+    Args:
+        matrices: one for each layer.
+        count: neurons allowed; fewer are chosen where more would only add to the error.
         strength: of the shutting: 1 sets to zero, 2 flips the sign.
 
     Returns:
         The mask of each matrix, bool `[out, in]`.
     """
     fits = [_Fit(matrix, strength) for matrix in matrices]
-    low, high = 0.0, max(0.0, *(fit.gains().max().item() for fit in fits))  # nothing pays so much
-    price = high
-    for _ in range(PRICES):
-        price = (low * high) ** 0.5 if low else price / 8
-        found = sum(fit.descend(price) for fit in fits)
-        low, high = (price, high) if found > count else (low, price)
-        if (1 - CLOSE) * count <= found <= count:
+    low, high = (
+        0.0,
+        max(0.0, *(fit.gains().max().item() for fit in fits)),
+    )  # above it nothing is shut
+    penalty = high
+    for _ in range(MAX_PENALTIES):
+        penalty = (low * high) ** 0.5 if low else penalty / 8
+        found = sum(fit.descend(penalty) for fit in fits)
+        low, high = (penalty, high) if found > count else (low, penalty)
+        if (1 - TOLERANCE) * count <= found <= count:
             break
-    while sum(fit.descend(price) for fit in fits) > count:
-        price *= 1 + CLOSE
+    while sum(fit.descend(penalty) for fit in fits) > count:
+        penalty *= 1 + TOLERANCE
     return [fit.shut for fit in fits]
 
 
 def error(matrix: Matrix, mask: Tensor, strength: float = 1.0) -> float:
-    """The error that a mask leaves in a matrix's outputs, as a share of what no mask leaves."""
+    """Return the error that a mask leaves in a matrix's outputs, as a share of that without one.
+
+    Args:
+        matrix: the projection.
+        mask: bool `[out, in]`.
+        strength: of the shutting.
+    """
     left = matrix.change + strength * matrix.weight * mask
     errors = [
         ((each @ matrix.gram) * each).sum(1) @ matrix.importance for each in (left, matrix.change)
@@ -71,10 +119,10 @@ def error(matrix: Matrix, mask: Tensor, strength: float = 1.0) -> float:
 
 
 class _Fit:
-    """A matrix's mask on its way, all rows at once."""
+    """A matrix's mask as it is fitted, all rows at once."""
 
     def __init__(self, matrix: Matrix, strength: float) -> None:
-        """Begins with nothing shut."""
+        """Begin with nothing shut."""
         self.gram, self.importance = matrix.gram, matrix.importance[:, None]
         self.square = matrix.gram.diagonal()
         self.flip = -strength * matrix.weight  # what a flip of the mask adds to the weight
@@ -82,22 +130,25 @@ class _Fit:
         self.shut = torch.zeros_like(matrix.weight, dtype=torch.bool)
 
     def gains(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """By how much the error falls when a weight's mask is flipped, float32 `[rows, in]`."""
+        """Return by how much flipping a weight's mask lowers the error, float32 `[rows, in]`."""
         flip = self.flip[rows]
         return -flip * (2 * self.slope[rows] + flip * self.square) * self.importance[rows]
 
-    def descend(self, price: float) -> int:
-        """Flips in each row what pays best, again and again; each flip lowers error + price.
+    def descend(self, penalty: float) -> int:
+        """Flip in each row what lowers error + penalty most, until nothing does.
+
+        Args:
+            penalty: for each weight that is shut.
 
         Returns:
             How many are shut then.
         """
         rows = torch.arange(len(self.shut), device=self.shut.device)
         for _ in range(self.shut.shape[1]):
-            toll = torch.where(self.shut[rows], -price, price)
-            best, column = (self.gains(rows) - toll).max(1)
-            pays = best > 0
-            rows, column = rows[pays], column[pays]
+            added = torch.where(self.shut[rows], -penalty, penalty)
+            best, column = (self.gains(rows) - added).max(1)
+            lowers = best > 0
+            rows, column = rows[lowers], column[lowers]
             if not len(rows):
                 break
             change = self.flip[rows, column]

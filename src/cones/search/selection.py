@@ -1,6 +1,6 @@
 """From scores and a density to the weights to shut: pure functions, no new pass needed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor
 from cones.checks import check_density
 from cones.errors import InputError
 from cones.neurons.codec import Indices
+
+Selector = Callable[[int], Tensor]  # number of neurons -> their positions, int64
 
 
 def neuron_count(density: float, size: int, subjects: int = 1) -> int:
