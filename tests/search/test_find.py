@@ -77,7 +77,7 @@ def test_shutting_is_what_the_search_computed_with(
     sample = objective.batches.draw(3)
     inside = torch.cat(objective.errors(weights, sample))
     with shut(backbone, neurons, strength=1.0):
-        outside = loss.squared_error(loss.predict(backbone, sample.batch), sample.wanted)
+        outside = loss.squared_error(loss.predict(backbone, sample.batch), sample.target)
     torch.testing.assert_close(inside, outside)
 
 

@@ -87,11 +87,8 @@ def reconstruct(matrices: Sequence[Matrix], count: int, strength: float = 1.0) -
         The mask of each matrix, bool `[out, in]`.
     """
     fits = [_Fit(matrix, strength) for matrix in matrices]
-    low, high = (
-        0.0,
-        max(0.0, *(fit.gains().max().item() for fit in fits)),
-    )  # above it nothing is shut
-    penalty = high
+    low, high = 0.0, max(0.0, *(fit.gains().max().item() for fit in fits))
+    penalty = high  # with it nothing is shut
     for _ in range(MAX_PENALTIES):
         penalty = (low * high) ** 0.5 if low else penalty / 8
         found = sum(fit.descend(penalty) for fit in fits)

@@ -23,7 +23,8 @@ from cones.neurons.projections import Layers, projections
 from cones.neurons.shutting import matching_weights
 from cones.neurons.union import Neurons, union
 from cones.progress import Figures, OnProgress
-from cones.search import algorithms as search
+from cones.search.algorithms import mask_in_the_loop
+from cones.search.calibration import held_out, total_loss
 from cones.search.config import Precision, TuneConfig
 from cones.search.loop import SearchLoop
 from cones.search.objective import ImplantingLoss, check_subjects
@@ -40,7 +41,7 @@ def tune(
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
-    """Tunes the values of concept neurons to minimise the sum of their subjects' losses.
+    """Tune the values of concept neurons to minimise the sum of their subjects' losses.
 
     The tuning begins with the values that the neurons recommend. The model's weights are never
     changed, and no weight but the neurons is given a value. On the CPU of one machine the same seed
@@ -53,7 +54,7 @@ def tune(
         subjects: photographs of exactly the neurons' subjects, in any order.
         config: how to tune.
         class_images: images of a class for the prior, by its noun; the model draws the others.
-        on_progress: called with (stage, done, total, figures).
+        on_progress: called as the tuning goes on.
 
     Returns:
         The neurons with values that the file keeps exactly, and strength 1; for "binary" as many
@@ -79,7 +80,7 @@ def joint_loss(
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
 ) -> ImplantingLoss:
-    """The loss of all subjects of some neurons, in the neurons' order; see `tune`."""
+    """Return the loss of all subjects of some neurons, in the neurons' order; see `tune`."""
     matching_weights(backbone, neurons)
     subjects = _matched(backbone, neurons, subjects)
     with Block(backbone):
@@ -95,11 +96,11 @@ def tune_on(
     on_progress: OnProgress | None = None,
 ) -> ConceptNeurons:
     """`tune` on a `joint_loss`, which serves for several precisions, rates and numbers of steps."""
-    steps = SearchLoop(objective, config.steps * objective.num_subjects, on_progress, "tune")
+    loop = SearchLoop(objective, config.steps * objective.num_subjects, on_progress, "tune")
     at = flatten_positions(neurons.indices, objective.shapes).to(objective.theta.device)
     start = _recommended(objective, neurons, at)
     if config.precision == "binary":
-        chosen, strength = _reselected(objective, at, neurons.strength, steps, config)
+        chosen, strength = _reselected(objective, at, neurons.strength, loop, config.rate)
         tuned = replace(
             neurons,
             indices=split_by_layer(chosen, objective.shapes),
@@ -109,7 +110,7 @@ def tune_on(
         after = _with(objective.theta, chosen, objective.theta[chosen] * (1 - strength))
     else:
         sizes = [len(neurons.indices[layer]) for layer in objective.shapes]
-        values = _tuned(objective, at, sizes, start, steps, config)
+        values = _tuned(objective, at, sizes, start, loop, config)
         after = _with(objective.theta, at, values)
         parts = [part.cpu().numpy() for part in torch.split(values, sizes)]
         tuned = replace(
@@ -131,7 +132,7 @@ def tune_on(
 def _matched(
     backbone: Backbone, neurons: ConceptNeurons, subjects: Subject | Sequence[Subject]
 ) -> list[Subject]:
-    """The subjects in the order of the neurons'; refuses others."""
+    """Return the subjects in the order of the neurons'; refuse others."""
     given = [subjects] if isinstance(subjects, Subject) else list(subjects)
     if not len(neurons):
         raise InputError("neurons: expected at least one to tune, found none; find some first")
@@ -154,7 +155,7 @@ def _matched(
 
 
 def _recommended(objective: ImplantingLoss, neurons: ConceptNeurons, at: Tensor) -> Tensor:
-    """The values that shutting by the neurons' own strength gives, `[n]`."""
+    """Return the values that shutting by the neurons' own strength gives, float32 `[n]`."""
     original = objective.theta[at]
     if neurons.values is None:
         return original * (1 - neurons.strength)
@@ -167,13 +168,20 @@ def _tuned(
     at: Tensor,
     sizes: list[int],
     start: Tensor,
-    steps: SearchLoop,
+    loop: SearchLoop,
     config: TuneConfig,
 ) -> Tensor:
-    """Adam on the values of the neurons, `[n]`, rounded as they will be stored.
+    """Return the tuned values, float32 `[n]`, rounded as they will be stored.
 
     The loss is that of the rounded values, and its gradient goes straight through to the others.
-    `sizes` are the numbers of neurons in each layer.
+
+    Args:
+        objective: the loss.
+        at: positions of the neurons, int64 `[n]`.
+        sizes: number of neurons in each layer.
+        start: the values to begin with, float32 `[n]`.
+        loop: gives the gradients.
+        config: steps, rate and precision.
     """
     count = objective.num_subjects
     means = [w.square().mean().sqrt() for w in objective.unflatten(objective.theta).values()]
@@ -185,7 +193,7 @@ def _tuned(
     for step in range(config.steps):
         weights = _with(objective.theta, at, rounded(start + scale * moved))
         turns = range(step * count, (step + 1) * count)
-        gradient = sum(steps.gradient(weights, turn)[at] for turn in turns)
+        gradient = sum(loop.gradient(weights, turn)[at] for turn in turns)
         moved.grad = scale * gradient
         adam.step()
         schedule.step()
@@ -193,7 +201,7 @@ def _tuned(
 
 
 def _rounding(precision: Precision, sizes: list[int]) -> Callable[[Tensor], Tensor]:
-    """Values, float32 `[n]` -> what is stored of them."""
+    """Return what turns values, float32 `[n]`, into those that are stored."""
 
     def to_levels(values: Tensor) -> Tensor:
         parts = [quaternary.nearest(part.cpu().numpy()) for part in torch.split(values, sizes)]
@@ -205,31 +213,39 @@ def _rounding(precision: Precision, sizes: list[int]) -> Callable[[Tensor], Tens
 
 
 def _reselected(
-    objective: ImplantingLoss, at: Tensor, strength: float, steps: SearchLoop, config: TuneConfig
+    objective: ImplantingLoss, at: Tensor, strength: float, loop: SearchLoop, rate: float
 ) -> tuple[Tensor, float]:
-    """As many neurons, searched from those given; zeroed or flipped, whichever is better."""
+    """Search as many neurons from those given; zero or flip them, whichever is better.
+
+    Args:
+        objective: the loss.
+        at: positions of the neurons before, int64 `[n]`.
+        strength: which they recommend.
+        loop: gives the gradient of each step.
+        rate: Adam's.
+
+    Returns:
+        The positions, int64 `[n]`, and the strength.
+    """
     in_loop = 2.0 if strength > 1.5 else 1.0
-    votes = search.mask_in_the_loop(objective, len(at), steps, config.rate, in_loop, at)
-    chosen = top(votes, len(at))
+    scores = mask_in_the_loop(objective, len(at), loop, rate, in_loop, at)
+    chosen = top(scores, len(at))
 
     def loss(factor: float) -> float:
-        values = objective.theta[chosen] * (1 - factor)
-        figures = objective.held_out(_with(objective.theta, chosen, values))
-        total = figures["subject"] + config.prior_weight * figures["prior"]
-        return total if math.isfinite(total) else math.inf
+        return total_loss(objective, held_out(objective, chosen, factor))
 
     return chosen, min((1.0, 2.0), key=loss)
 
 
 def _with(theta: Tensor, at: Tensor, values: Tensor) -> Tensor:
-    """The weights with other values at some positions."""
+    """Return the weights with other values at some positions."""
     return theta.index_put((at,), values)
 
 
 def _losses(
     objective: ImplantingLoss, neurons: ConceptNeurons, weights: Tensor
 ) -> dict[str, Figures]:
-    """The losses of each subject on held-out noise, by token."""
+    """Return the losses of each subject on held-out noise, by token."""
     return {
         subject.token: objective.held_out(weights, number)
         for number, subject in enumerate(neurons.subjects)
@@ -242,7 +258,7 @@ def _info(
     config: TuneConfig,
     losses: dict[str, dict[str, Figures]],
 ) -> dict[str, str]:
-    """Where the values come from; "start" is the hash of the file of the neurons before."""
+    """Return where the values come from; "start" is the hash of the file of the neurons before."""
     provenance = backbone.provenance()
     return {
         "algorithm": "tune",
