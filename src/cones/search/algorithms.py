@@ -20,7 +20,7 @@ TIE_WEIGHT = 0.01  # steps of the optimiser: latents closer than this are ranked
 
 
 def one_pass(objective: Objective, loop: SearchLoop) -> Tensor:
-    """Return the mean scores at the unchanged model, float32 `[N]`: a naive reading of the paper."""
+    """Return the mean scores at the unchanged model, float32 `[N]`: the naive search."""
     stats = GradientStats.zeros(len(objective.theta), objective.theta.device)
     for step in loop.remaining(**stats.state_dict()):
         stats.update(loop.score(objective.theta, step))
