@@ -185,9 +185,17 @@ def quickened(words: list[str], model: Path) -> list[str]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The folder of a small random model that reads and draws as the toybox does."""
+    from diffusers import AutoencoderTiny
+
     pipeline = tiny_pipeline()
     pipeline.tokenizer = cones.load_backbone("toybox").tokenizer
-    pipeline.unet.register_to_config(sample_size=32)
+    pipeline.vae = AutoencoderTiny(
+        encoder_block_out_channels=(8,) * 3,
+        decoder_block_out_channels=(8,) * 3,
+        num_encoder_blocks=(1,) * 3,
+        num_decoder_blocks=(1,) * 3,
+    )
+    pipeline.unet.register_to_config(sample_size=16)
     pipeline.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
