@@ -53,12 +53,12 @@ class Checkpoint:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a step size that cannot be."""
+        """Refuse a step size that cannot be."""
         check_count("checkpointing_steps", self.every)
 
     @contextmanager
     def opened(self, identity: Identity) -> "Iterator[KeptSearch]":
-        """Keeps the file for a search while the block runs; no other process may.
+        """Keep the file for a search while the block runs; no other process may.
 
         Raises:
             InputError: the file is damaged or of another search, or another process keeps it.
@@ -69,12 +69,12 @@ class Checkpoint:
             yield KeptSearch(self, identity)
 
     def remove(self) -> None:
-        """Removes the file: its search has ended."""
+        """Remove the file: its search has ended."""
         if self.written:
             self.path.unlink(missing_ok=True)
 
     def _check(self, saved: "_Saved", identity: Identity) -> None:
-        """Refuses what is of another search, or would be lost to one of another subject."""
+        """Refuse what is of another search, or would be lost to one of another subject."""
         told = differences(saved.identity, identity)
         if self.resume and told:
             raise InputError(
@@ -97,7 +97,7 @@ class KeptSearch:
         self._said = False
 
     def save(self, step: int, state: Mapping[str, Tensor]) -> None:
-        """Writes the state after `step` steps; where that fails, the search goes on without."""
+        """Write the state after `step` steps; where that fails, the search goes on without."""
         if not self.checkpoint.written:
             return
         try:
@@ -110,7 +110,7 @@ class KeptSearch:
             self._said = True
 
     def restore(self, state: Mapping[str, Tensor], total: int) -> int:
-        """Puts what was kept into the tensors of `state`, in place.
+        """Put what was kept into the tensors of `state`, in place.
 
         Returns:
             The steps that were done, at most `total`: 0 without a file, or if it is not to be
@@ -140,7 +140,7 @@ class KeptSearch:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a checkpoint holds."""
+    """The content of a checkpoint."""
 
     identity: Identity
     step: int
@@ -148,7 +148,7 @@ class _Saved:
 
     @classmethod
     def read(cls, path: Path) -> "_Saved":
-        """Reads a file.
+        """Read a file.
 
         Raises:
             InputError: it is no checkpoint, or is damaged.

@@ -31,26 +31,26 @@ class GradientStats:
 
     @classmethod
     def zeros(cls, size: int, device: torch.device | str = "cpu") -> "GradientStats":
-        """Statistics of nothing yet, for N = `size` weights."""
+        """Return statistics of nothing yet, for N = `size` weights."""
         return cls(torch.zeros(size, device=device))
 
     def update(self, score: Tensor) -> None:
-        """Takes one batch's score theta * dL/dtheta, float32 `[N]`, into the mean."""
+        """Add one batch's score theta * dL/dtheta, float32 `[N]`, to the mean."""
         self.count += 1
         self.mean.lerp_(score, 1 / int(self.count))
 
     def merge(self, other: "GradientStats") -> "GradientStats":
-        """The statistics of both sets of batches together, as another process has them."""
+        """Return the statistics of both sets of batches together."""
         count = self.count + other.count
         share = float(other.count / count) if count else 0.0
         return GradientStats(torch.lerp(self.mean, other.mean, share), count)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything, as the tensors that `update` changes."""
+        """Return all of it, as the tensors that `update` changes."""
         return {"mean": self.mean, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes back to what `state_dict` gave.
+        """Go back to what `state_dict` gave.
 
         Raises:
             InputError: the state is of another number of weights.

@@ -42,7 +42,7 @@ def identity(
     start: ConceptNeurons | None = None,
     processes: Processes = ALONE,
 ) -> dict[str, Any]:
-    """All that a result depends on.
+    """Return all that a result depends on.
 
     Args:
         method: what makes it: "find", or a name in `cones.methods.registry.METHODS`.
@@ -73,7 +73,7 @@ def identity(
 
 
 def union_identity(method: str, neurons: ConceptNeurons, files: Sequence[str]) -> dict[str, Any]:
-    """All that neurons depend on which are made of neuron files, by the `files`' hashes, alone."""
+    """Return all that neurons made of neuron files depend on, by the hashes of the `files`."""
     return {
         "format": FORMAT,
         "method": method,
@@ -85,7 +85,7 @@ def union_identity(method: str, neurons: ConceptNeurons, files: Sequence[str]) -
 
 
 def model_identity(backbone: Backbone) -> dict[str, Any]:
-    """What tells a base model from others, in whatever part of it: all its weights are read."""
+    """Return what tells a base model from others, in any part: all its weights are read."""
     pipeline, schedule = backbone.pipeline, backbone.pipeline.scheduler
     parts = {"denoiser": backbone.denoiser, **pipeline.components}
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
@@ -107,14 +107,14 @@ def model_identity(backbone: Backbone) -> dict[str, Any]:
 
 
 def _configuration(part: Any) -> dict[str, Any]:
-    """How a part of a pipeline computes, but for where it was loaded from and by what."""
+    """Return how a part of a pipeline computes, without where it was loaded from."""
     config = getattr(part, "config", {})
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return {key: value for key, value in values.items() if key[0] != "_" and key not in _ORIGINS}
 
 
 def modules_hash(modules: Iterable[nn.Module]) -> str:
-    """A hash of all weights of some networks; 16 hex digits."""
+    """Return a hash of all weights of some networks, 16 hex digits."""
     digest = hashlib.sha256()
     for module in modules:
         for name, value in sorted(module.state_dict().items()):
@@ -124,7 +124,7 @@ def modules_hash(modules: Iterable[nn.Module]) -> str:
 
 
 def images_hash(images: Iterable[Image.Image]) -> str:
-    """A hash of the pixels of some images, in their order; 16 hex digits."""
+    """Return a hash of the pixels of some images, in their order, 16 hex digits."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(f"{image.mode} {image.size}\n".encode())
@@ -133,7 +133,7 @@ def images_hash(images: Iterable[Image.Image]) -> str:
 
 
 def read_identity(text: str) -> dict[str, Any]:
-    """What a file's info says under `KEY`; empty where that is none."""
+    """Parse what a file's info says under `KEY`; empty where that is no identity."""
     try:
         found = parse_json(text)
     except InputError:
@@ -142,7 +142,7 @@ def read_identity(text: str) -> dict[str, Any]:
 
 
 def differences(old: Identity, new: Identity) -> str:
-    """What differs, as "token sks -> ohwx, steps 100 -> 200"; the first of many, "" for nothing."""
+    """Return what differs, as "token sks -> ohwx, steps 100 -> 200"; "" for nothing."""
     found = [
         f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
         for key in {**new, **old}
@@ -158,7 +158,7 @@ def foreign(old: Identity, new: Identity) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value in a line."""
+    """Return a value as it is shown in a line."""
     words = value if isinstance(value, list) else [value]
     return printable(", ".join("none" if word is None else str(word) for word in words), 32)
 

@@ -85,7 +85,7 @@ class Interference:
     kept: tuple[Kept, ...] = ()
 
     def remarks(self) -> list[str]:
-        """What to do about it, one line each."""
+        """Return what to do about it, one line each."""
         found = []
         for each in self.kept:
             if each.share is None:
@@ -102,7 +102,7 @@ class Interference:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON types."""
+        """Return all of it as plain JSON types."""
         return {
             "pairs": [pair.as_dict() for pair in self.pairs],
             "kept": [{**vars(each), "share": each.share} for each in self.kept],
@@ -111,7 +111,7 @@ class Interference:
 
 
 def combine(sets: Iterable[Neurons]) -> ConceptNeurons:
-    """The union of the neurons of several subjects, with a word on what seems unmeant.
+    """Unite the neurons of several subjects, and warn of what seems unintended.
 
     Args:
         sets: of different subjects, each as it is or by the path of its file.
@@ -139,14 +139,14 @@ def interference(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Interference:
-    """What to expect of a union before anything is drawn with it.
+    """Measure what to expect of a union, before anything is drawn with it.
 
     Args:
         backbone: the base model, for the losses; None serves without photographs.
         sets: of different subjects.
         subjects: with their photographs, by the tokens of the sets; some or all.
         seed: of the noise.
-        on_progress: called with (stage, done, total, figures) after each subject.
+        on_progress: called after each subject.
 
     Raises:
         InputError: `combine` refuses the sets, a subject's token is of none of them, or it has
@@ -209,7 +209,7 @@ def _held_out(backbone: Backbone, subject: Subject, seed: int) -> list[Batch]:
 def _errors(
     backbone: Backbone, batches: Sequence[Batch], sets: Sequence[ConceptNeurons]
 ) -> torch.Tensor:
-    """The squared error of each sample with some sets shut, finite, float32 `[n]`."""
+    """Return the squared error of each sample with some sets shut, finite, float32 `[n]`."""
     with shut(backbone, sets) if sets else Block(backbone):
         errors = [
             loss.squared_error(loss.predict(backbone, batch), loss.target(backbone, batch))

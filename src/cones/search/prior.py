@@ -37,7 +37,7 @@ DrawnImages = MutableMapping[str, Sequence[Image.Image]]
 
 
 def general_prompts(backbone: Backbone, class_noun: str, count: int) -> list[str]:
-    """Captions of other things in all kinds of places, in words that the tokenizer knows whole."""
+    """Return captions of other things in other places, of words that are single tokens."""
     nouns = [
         noun for noun in NOUNS if noun != class_noun and len(backbone.token_ids(noun)) == 1
     ] or [class_noun]
@@ -51,7 +51,7 @@ def draw_class_images(
     seed: int,
     on_progress: OnProgress | None = None,
 ) -> list[Image.Image]:
-    """Images of the class, drawn by the model itself: "a photo of a robot"."""
+    """Let the model draw images of the class: "a photo of a robot"."""
     prompt = fill(TEMPLATES[0], subject.class_noun)
     return _draw(backbone, [prompt], range(seed, seed + count), "draw the class", on_progress)
 
@@ -65,9 +65,16 @@ def all_class_images(
     on_progress: OnProgress | None = None,
     drawn: DrawnImages | None = None,
 ) -> dict[str, Sequence[Image.Image]]:
-    """Images of each subject's class, by its noun: those given, the others drawn by the model.
+    """Return images of each subject's class, by its noun: those given, the others drawn.
 
-    What is in `drawn` is not drawn again, and what is drawn is added to it.
+    Args:
+        backbone: the model.
+        subjects: whose classes.
+        given: images of a class, by its noun.
+        count: how many to draw of a class that none are given of.
+        seed: of the first image; the others have the next ones.
+        on_progress: called as they are drawn.
+        drawn: images that were drawn before, which are not drawn again; to it are added new ones.
 
     Raises:
         InputError: some that are given are no images.
@@ -116,7 +123,7 @@ def prior_examples(
     on_progress: OnProgress | None = None,
     taken: Sequence[str] = (),
 ) -> Examples:
-    """The prior's latents and prompts.
+    """Return the prior's latents and prompts.
 
     Args:
         backbone: the model.

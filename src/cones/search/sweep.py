@@ -34,7 +34,7 @@ class Task:
 
 
 def tasks(tree: Path, tokens: Sequence[str] = ()) -> list[Task]:
-    """The subjects of a tree of folders, in the order of `cones.subjects.folders.subject_folders`.
+    """Return the subjects of a tree of folders, in the order of `subject_folders`.
 
     Args:
         tree: a folder.
@@ -62,14 +62,14 @@ def tasks(tree: Path, tokens: Sequence[str] = ()) -> list[Task]:
 
 
 def _hashes(folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """The folders that can be read, with the hashes of their photographs."""
+    """Yield the folders that can be read, with the hashes of their photographs."""
     for folder in folders:
         with suppress(InputError):  # said when it is searched
             yield folder, photographs_hash(folder)
 
 
 def deal(todo: Sequence[Task], paths: Sequence[Path], rare: Sequence[str]) -> list[Task]:
-    """The subjects with a token each, so that their neurons can be united.
+    """Give the subjects a token each, so that their neurons can be united.
 
     One whose neuron file is there keeps the file's token, whatever came into the tree since.
 
@@ -86,7 +86,7 @@ def deal(todo: Sequence[Task], paths: Sequence[Path], rare: Sequence[str]) -> li
 
 
 def _found_token(path: Path) -> str:
-    """The token of a neuron file; empty where there is none that can be read."""
+    """Return the token of a neuron file; empty where there is none that can be read."""
     try:
         return load(path).subjects[0].token
     except (NeuronFileError, InputError, IndexError):
@@ -106,7 +106,7 @@ def _told_token(folder: Path) -> str | None:
 
 
 def is_done(path: Path, wanted: Identity) -> bool:
-    """Whether a neuron file is that of a search; False where there is none.
+    """Return whether a neuron file is that of a search; False where there is none.
 
     Raises:
         InputError: it is of another search.
