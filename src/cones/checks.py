@@ -66,7 +66,14 @@ def check_number(
 def check_count(
     name: str, value: object, least: int = 1, most: int | None = None, hint: str = ""
 ) -> int:
-    """A whole number within its bounds; arguments as for `check_number`.
+    """A whole number within its bounds.
+
+    Args:
+        name: of the argument, as its user knows it.
+        value: what was given for it.
+        least: the least that may be.
+        most: the most that may be; None for no bound.
+        hint: what to do, for the end of the line.
 
     Raises:
         InputError: it is no whole number, or out of bounds.
@@ -118,6 +125,11 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
 
 def check_choice(name: str, value: object, known: Sequence[Item]) -> Item:
     """One of the words that are known.
+
+    Args:
+        name: of the argument, as its user knows it.
+        value: what was given for it.
+        known: what it may be.
 
     Raises:
         InputError: it is another.

@@ -71,7 +71,14 @@ def read_json_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def bad_line(path: Path, line: int, expected: str, found: str) -> InputError:
-    """The error of a line that tells something else than it should."""
+    """The error of a line that tells something else than it should.
+
+    Args:
+        path: of the file.
+        line: its number, from 1.
+        expected: what the line should tell.
+        found: what it tells.
+    """
     return InputError(
         f"{shown(path)}: line {line}: expected {expected}, found {found}; mend it or remove the "
         "file"

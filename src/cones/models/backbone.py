@@ -197,12 +197,30 @@ class Backbone:
         return encoded
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t: so much of x_0 and so much of eps; all `[n, channels, height, width]`."""
+        """Noised latents, x_t = alpha_t x_0 + sigma_t eps.
+
+        Args:
+            latents: x_0, float32 `[n, channels, height, width]`.
+            noise: eps, like `latents`.
+            timesteps: int64 `[n]`.
+
+        Returns:
+            Like `latents`.
+        """
         signal, spread = self.family.noise_coefficients(timesteps)
         return signal * latents + spread * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the denoiser should say: the noise, the velocity, or the flow's direction."""
+        """What the denoiser should predict: the noise, the velocity, or the flow's direction.
+
+        Args:
+            latents: x_0, float32 `[n, channels, height, width]`.
+            noise: eps, like `latents`.
+            timesteps: int64 `[n]`.
+
+        Returns:
+            Like `latents`.
+        """
         return self.family.target(latents, noise, timesteps)
 
     @alone

@@ -61,7 +61,13 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def warn_if_slow(device: torch.device, dtype: torch.dtype, amp: torch.dtype | None) -> None:
-    """Says that a CPU computes in float16 at a fraction of its speed."""
+    """Warns of float16 on a CPU, which computes in it at a fraction of its speed.
+
+    Args:
+        device: where the model is.
+        dtype: of its weights.
+        amp: of autocast; None for none.
+    """
     if device.type == "cpu" and torch.float16 in (dtype, amp):
         log.warning(
             "float16 on a CPU takes many times as long as float32; leave out --mixed_precision and "

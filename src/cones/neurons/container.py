@@ -111,7 +111,13 @@ class Format:
     def save(
         self, path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, str]
     ) -> None:
-        """Writes a container, all or nothing; the errors are those of `parts` and `atomic_path`."""
+        """Writes a container, all or nothing; the errors are those of `parts` and `atomic_path`.
+
+        Args:
+            path: of the file.
+            tensors: as for `parts`.
+            metadata: as for `parts`; all of it is signed.
+        """
         parts = self.parts(tensors, metadata)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.writelines(parts)

@@ -18,7 +18,7 @@ from cones.errors import NeuronFileError
 Values = npt.NDArray[np.float32]
 
 LEVELS = 4
-ROUNDS = 100
+MAX_ROUNDS = 100  # of Lloyd's algorithm
 
 
 def fits(values: Values) -> bool:
@@ -89,7 +89,7 @@ def nearest(values: Values) -> Values:
     order = np.sort(values.astype(np.float64))
     sums = np.concatenate([[0.0], np.cumsum(order)])
     levels = np.quantile(np.unique(order), np.linspace(0, 1, LEVELS))
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         cuts = np.searchsorted(order, (levels[1:] + levels[:-1]) / 2)
         edges = np.concatenate([[0], cuts, [len(order)]])
         counts = np.diff(edges)

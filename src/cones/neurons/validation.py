@@ -49,7 +49,12 @@ def checked_shape(layer: str, shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def checked_indices(layer: str, given: Indices, size: int) -> Indices:
-    """A layer's indices, int64 [count], into `size` weights: read-only, a copy unless they were.
+    """A layer's indices, int64 [count]: read-only, a copy unless they were.
+
+    Args:
+        layer: its name, for messages.
+        given: whole numbers of any type, `[count]`.
+        size: the number of the layer's weights, which the indices are below.
 
     Raises:
         InputError: they are no integers, not in strictly increasing order, or out of range.

@@ -25,7 +25,7 @@ MAX_LABEL = 300  # characters of a label in a sheet
 _NUMBERED = re.compile(r"(\d{4,})-seed")
 MAX_PIXELS = 50_000_000  # of the pictures in a sheet, which every program can open then
 _GAP = 6  # pixels between the parts of a sheet
-_LINES = 8  # of a label above a column
+_MAX_LABEL_LINES = 8  # of a label above a column
 
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -150,7 +150,7 @@ def contact_sheet(
     points = min(max(width / 9, 12), 20)
     font, lines = ImageFont.load_default(size=points), max(1, int(height / (1.5 * points)))
     row_labels = [_wrapped(label, font, max(width, 110), lines) for label in row_labels]
-    column_labels = [_wrapped(label, font, width, _LINES) for label in column_labels]
+    column_labels = [_wrapped(label, font, width, _MAX_LABEL_LINES) for label in column_labels]
     left, top = _label_size(row_labels, font)[0], _label_size(column_labels, font)[1]
     shape = (left + columns * (width + _GAP) + _GAP, top + len(rows) * (height + _GAP) + _GAP)
     sheet = Image.new("RGB", shape, "white")

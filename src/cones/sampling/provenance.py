@@ -42,7 +42,13 @@ def of_neurons(
 
 
 def parameters(provenance: Mapping[str, str], sampler: str, size: tuple[int, int]) -> str:
-    """The text that A1111's web UI keeps in a picture, and that many programs read."""
+    """The text that A1111's web UI keeps in a picture, and that many programs read.
+
+    Args:
+        provenance: all else that is kept.
+        sampler: the solver's name in that program.
+        size: width and height, in pixels.
+    """
     pairs = {
         "Steps": provenance["steps"],
         "Sampler": sampler,

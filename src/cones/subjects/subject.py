@@ -18,7 +18,7 @@ from cones.neurons.phrases import fill
 from cones.subjects.folders import noun_fault
 from cones.subjects.photos import load_photos, pixels_digest, rgb_images
 
-MANY = 4  # subjects in one picture, as in the paper
+MAX_SUBJECTS = 4  # in one picture, that are known to work: as many as in the paper
 # Several wordings, so that the neurons do not cling to one sentence.
 TEMPLATES = ("a photo of a {}", "a {}", "a picture of a {}", "an image of a {}", "the {}")
 
@@ -57,7 +57,16 @@ class Subject:
     def from_folder(
         cls, folder: str | Path | Sequence[Path], class_noun: str, token: str = "sks"
     ) -> "Subject":
-        """Reads the photographs that lie directly in a folder, or files; see `load_photos`."""
+        """Reads photographs.
+
+        Args:
+            folder: in which they lie directly, or their files; see `load_photos`.
+            class_noun: what kind of thing the subject is: "robot".
+            token: the rare word that is to stand for it.
+
+        Raises:
+            InputError: there are none, one cannot be used, or a word cannot stand in prompts.
+        """
         photos = load_photos(local_path(folder) if isinstance(folder, str | Path) else folder)
         return cls(photos.images, class_noun, token, photos.notes)
 
@@ -111,9 +120,9 @@ def _digests(images: Sequence[Image.Image]) -> set[str]:
 
 def many_subjects_warning(count: int) -> str | None:
     """What to say of more subjects at once than the method is known to draw together."""
-    if count <= MANY:
+    if count <= MAX_SUBJECTS:
         return None
-    return f"{count} subjects at once: up to {MANY} are known to work; some may be lost or mixed"
+    return f"{count} subjects at once: up to {MAX_SUBJECTS} are known to work; some may be lost or mixed"
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,13 @@ class Examples:
     def of(
         cls, backbone: Backbone, images: Sequence[Image.Image], prompts: Sequence[Sequence[str]]
     ) -> "Examples":
-        """Encodes images and the prompts that may go with each."""
+        """Encodes images and the prompts that may go with each.
+
+        Args:
+            backbone: encodes them.
+            images: RGB, of any size.
+            prompts: for each image those that name it.
+        """
         means, deviations = backbone.encode_images(images)
         texts = list(dict.fromkeys(text for some in prompts for text in some))
         row = {text: k for k, text in enumerate(texts)}

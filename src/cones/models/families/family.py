@@ -164,7 +164,16 @@ class Family(ABC):
 
     @abstractmethod
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What a perfect denoiser would say of x_t."""
+        """What a perfect denoiser predicts of x_t.
+
+        Args:
+            latents: x_0, float32 `[n, channels, height, width]`.
+            noise: eps, like `latents`.
+            timesteps: int64 `[n]`.
+
+        Returns:
+            Like `latents`.
+        """
 
     @abstractmethod
     def predict(self, run: Run, noisy: Tensor, timesteps: Tensor, prompts: Conditioning) -> Tensor:
@@ -196,7 +205,13 @@ class Family(ABC):
         return scheduler_of(name or default, self.pipeline.scheduler.config)
 
     def settings(self, count: int, guidance: float, negative_prompt: str) -> dict[str, Any]:
-        """What the pipeline is called with to draw `count` pictures, besides the prompts."""
+        """What the pipeline is called with besides the prompts.
+
+        Args:
+            count: the number of pictures that are drawn at once.
+            guidance: weight of classifier-free guidance.
+            negative_prompt: what to steer away from; "" for nothing.
+        """
         return {"guidance_scale": guidance, "negative_prompt": [negative_prompt] * count}
 
 
