@@ -122,7 +122,10 @@ def many_subjects_warning(count: int) -> str | None:
     """What to say of more subjects at once than the method is known to draw together."""
     if count <= MAX_SUBJECTS:
         return None
-    return f"{count} subjects at once: up to {MAX_SUBJECTS} are known to work; some may be lost or mixed"
+    return (
+        f"{count} subjects at once: up to {MAX_SUBJECTS} are known to work; some may be lost or "
+        "mixed"
+    )
 
 
 @dataclass(frozen=True)
