@@ -1,4 +1,4 @@
-"""Measures concept neurons, the paper's ways to find them, and controls on the test subjects.
+"""Measure concept neurons, the paper's ways to find them, and controls on the test subjects.
 
 `python -m benchmarks.evidence --out docs` writes `evidence.md` and `evidence.png` there. Every
 (subject, row) is one result in `evidence.jsonl` under `--cache`, with a key made of all that it
@@ -105,7 +105,7 @@ class Evidence:
     """The results of one model, one set of subjects and one number of pictures."""
 
     def __init__(self, model: str, subjects: Path, num_images: int, cache: Path) -> None:
-        """Opens the model and lists the subjects; nothing is drawn yet."""
+        """Open the model and list the subjects; nothing is drawn yet."""
         self.backbone = load_backbone(model, dtype=torch.float32)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
         self.seeds, self.store = range(num_images), ResultStore(cache / "evidence.jsonl")
@@ -205,7 +205,7 @@ def _bound(evaluator: Evaluator, name: str) -> tuple[Result, list[Image.Image]]:
 
 
 def main() -> None:
-    """Parses the command line, measures, and writes the report when every result is there."""
+    """Parse the command line, measure, and write the report when every result is there."""
     parser = arguments("evidence", __doc__, "evidence.md and evidence.png", SUBJECTS)
     parser.add_argument("--num_images", type=int, default=4, help="pictures of each prompt")
     args = parser.parse_args()

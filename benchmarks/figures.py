@@ -1,4 +1,4 @@
-"""Measures what the paper's Figures 2 to 4 show, over all test subjects.
+"""Measure what the paper's Figures 2 to 4 show, over all test subjects.
 
 `python -m benchmarks.figures --out docs` writes `figures.md`. The neurons are those of `make
 table`, searched for where that has not run yet. Each measurement is one result in `figures.jsonl`
@@ -57,7 +57,7 @@ class Figures:
     """The measurements of one model and one set of subjects."""
 
     def __init__(self, model: str, subjects: Path, groups: int, num: int, cache: Path) -> None:
-        """Opens the model; nothing is searched for yet.
+        """Open the model; nothing is searched for yet.
 
         Args:
             model: as for the cones command.
@@ -226,7 +226,7 @@ def report(figures: Figures) -> str:
 
 
 def main() -> None:
-    """Parses the command line, measures, and writes the report when every result is there."""
+    """Parse the command line, measure, and write the report when every result is there."""
     parser = arguments("figures", __doc__, "figures.md", SUBJECTS)
     parser.add_argument("--groups", type=int, default=4, help="of one and of two subjects")
     parser.add_argument("--num", type=int, default=NUM, help="renders for each attention map")

@@ -89,7 +89,7 @@ def write_report(
     num_images: int,
     protocol: Protocol,
 ) -> None:
-    """Writes `evidence.md` and `evidence.png`.
+    """Write `evidence.md` and `evidence.png`.
 
     Args:
         out: their folder.

@@ -1,4 +1,4 @@
-"""Searches the best rate and number of steps of each rival on the development subjects.
+"""Search the best rate and number of steps of each rival on the development subjects.
 
 `python -m benchmarks.rival_search --out docs` writes `rivals.md` there and prints the best. Every
 (subject, method, rate, steps) is one result in `rivals.jsonl` under `--cache`, with a key made of
@@ -67,7 +67,7 @@ class Search:
     def __init__(
         self, model: str, subjects: list[Path], num_images: int, methods: Sequence[str], cache: Path
     ) -> None:
-        """Opens the model; nothing is drawn yet."""
+        """Open the model; nothing is drawn yet."""
         self.backbone, self.folders = load_backbone(model, dtype=torch.float32), subjects
         self.seeds, self.settings = range(num_images), settings(methods)
         self.store = ResultStore(cache / "rivals.jsonl")
@@ -175,7 +175,7 @@ def runs(settings: Sequence[Setting]) -> list[list[Setting]]:
 
 
 def main() -> None:
-    """Parses the command line, measures, and writes the report when every result is there."""
+    """Parse the command line, measure, and write the report when every result is there."""
     parser = arguments("rival_search", __doc__, "rivals.md", SUBJECTS)
     parser.add_argument("--only", nargs="+", help="names of some subjects")
     parser.add_argument("--methods", nargs="+", choices=GRID, default=list(GRID))

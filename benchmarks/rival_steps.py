@@ -119,7 +119,7 @@ def custom_layers(unet: nn.Module) -> list[tuple[nn.Module, object, nn.Module]]:
 
 @contextmanager
 def trained(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Lets parameters have gradients for a while."""
+    """Let parameters have gradients for a while."""
     parameters = list(parameters)
     for parameter in parameters:
         parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Times finding and drawing against plain forward passes of the same batch in the same run.
+"""Time finding and drawing against plain forward passes of the same batch in the same run.
 
 `python -m benchmarks.speed` times them on the toybox; `--json` prints one JSON object.
 """
@@ -58,7 +58,7 @@ def forward_seconds(backbone: Backbone, batch: int, repeats: int = 7) -> float:
 
 
 def timings(backbone: Backbone) -> list[Timing]:
-    """Times both tasks."""
+    """Time both tasks."""
     subject = Subject.from_folder(SUBJECT, "robot")
     config = FindConfig()
     prompt = TEMPLATES[0].format("robot")
@@ -83,7 +83,7 @@ def timings(backbone: Backbone) -> list[Timing]:
 
 
 def main() -> None:
-    """Parses the command line and prints the times."""
+    """Parse the command line and print the times."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--model", default="toybox", help="as for the cones command")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of a table")

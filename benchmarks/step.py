@@ -1,4 +1,4 @@
-"""Times a step of the search against a forward pass and against a step of each rival's script.
+"""Time a step of the search against a forward pass and against a step of each rival's script.
 
 `python -m benchmarks.step --resolution 256` measures on Stable Diffusion 1.5 at full size with
 random weights (`benchmarks.stable_diffusion`) and the scripts' steps as `benchmarks.rival_steps`
@@ -70,7 +70,7 @@ def searched(objective: ImplantingLoss, steps: int, on_progress: OnProgress | No
 
 
 def asking_seconds(objective: ImplantingLoss) -> float:
-    """Asks the base model about all batches of the prior, and tells what that is for a step.
+    """Ask the base model about all batches of the prior, and tell what that is for a step.
 
     A search asks in its first steps and never again, so it is shared by all of a search.
     """
@@ -194,7 +194,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Parses the command line and prints the figures."""
+    """Parse the command line and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     parser.add_argument("--resolution", type=int, default=256, help="of the pictures, n * 64")
     parser.add_argument("--batch", type=int, default=2, help="the subject's; as many of the prior")

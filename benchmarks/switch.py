@@ -1,4 +1,4 @@
-"""Times switching a subject on and off in a loaded model, and what a denoising step then costs.
+"""Time switching a subject on and off in a loaded model, and what a denoising step then costs.
 
 `python -m benchmarks.switch` takes Stable Diffusion 1.5's UNet at full size with random weights,
 shuts as many of its keys and values as a search finds by default, from a neuron file, many times in
@@ -131,7 +131,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Parses the command line and prints the figures."""
+    """Parse the command line and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.switch", description=__doc__)
     parser.add_argument("--resolution", type=int, default=256, help="of the pictures, n * 64")
     parser.add_argument("--switches", type=int, default=1000)

@@ -78,7 +78,7 @@ def compare_precisions(
     class_images: ClassImages | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[PrecisionRow]:
-    """Tunes neurons at each precision and draws the same with them.
+    """Tune neurons at each precision and draw the same with them.
 
     Args:
         backbone: the base model.

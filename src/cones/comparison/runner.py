@@ -59,7 +59,7 @@ class CompareConfig:
     num_images: int = 4
 
     def __post_init__(self) -> None:
-        """Refuses numbers that nothing can be compared with."""
+        """Refuse numbers that nothing can be compared with."""
         vars(self).update(  # the way round `frozen`
             blocks=tuple(check_count("blocks", size) for size in check_some("blocks", self.blocks)),
             groups=check_count("groups", self.groups, 1, MAX_GROUPS),

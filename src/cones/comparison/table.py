@@ -35,7 +35,7 @@ def compare(
     processes: Processes = ALONE,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Compares Cones with its rivals; goes on where an earlier comparison stopped.
+    """Compare Cones with its rivals; go on where an earlier comparison stopped.
 
     After each result the table is written with what there is. Rows of other methods and blocks that
     an earlier run has left in `out` stay in it.
@@ -172,7 +172,7 @@ def _short(value: object) -> str:
 
 
 def write_table(out: Path, comparison: Comparison, kept: Sequence[Row] = ()) -> dict[str, Any]:
-    """Writes `table.json` and `table.md` with the results that are done, and `table.png`.
+    """Write `table.json` and `table.md` with the results that are done, and `table.png`.
 
     Beside rows of an earlier run the picture stays as it is: only that run could draw them.
 

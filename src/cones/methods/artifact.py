@@ -54,7 +54,7 @@ class Cones:
         return to_bytes(self.neurons)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a neuron file."""
+        """Write a neuron file."""
         self.neurons.save(path)
 
     def digest(self) -> str:
@@ -73,7 +73,7 @@ def with_info(artifact: Artifact, more: Mapping[str, str]) -> Artifact:
 
 
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:
-    """Reads what any method has saved: a neuron file or an artifact file.
+    """Read what any method has saved: a neuron file or an artifact file.
 
     Raises:
         NeuronFileError: there is no such file, it is neither, of a newer version or damaged.

@@ -50,7 +50,7 @@ def fit(
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
-    """Trains the projections and each subject's token; arguments and errors as for `Training`."""
+    """Train the projections and each subject's token; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
         trainable = Trainable(
@@ -64,7 +64,7 @@ def fit(
 
 
 def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights:
-    """Puts subjects that were fitted apart together, in closed form (section 3.2 of the paper).
+    """Put subjects that were fitted apart together, in closed form (section 3.2 of the paper).
 
     Each projection becomes the one that, of all that map every subject's own words as its own fit
     does, changes least on captions of other things.

@@ -40,7 +40,7 @@ def fit(
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
-    """Trains the denoiser on all subjects; arguments and errors as for `Training`."""
+    """Train the denoiser on all subjects; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
     with Block(backbone):

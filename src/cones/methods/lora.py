@@ -39,7 +39,7 @@ class LoraConfig(RivalConfig):
     rank: int = 4
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be trained with."""
+        """Refuse what cannot be trained with."""
         super().__post_init__()
         vars(self).update(rank=check_count("rank", self.rank, 1, MAX_RANK))
 
@@ -55,7 +55,7 @@ def fit(
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
-    """Trains the factors on all subjects; arguments and errors as for `Training`.
+    """Train the factors on all subjects; arguments and errors as for `Training`.
 
     Raises:
         InputError: as for `Training`, or peft is not installed.

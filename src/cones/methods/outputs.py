@@ -18,7 +18,7 @@ REMEDY = "name another --out, or add --overwrite to replace it"
 def check_result(
     path: Path, own: Identity, inputs: Iterable[Path] = (), overwrite: bool = False
 ) -> None:
-    """Refuses to replace what is no older result of the same subject; says so if it is one.
+    """Refuse to replace what is no older result of the same subject; say so if it is one.
 
     Args:
         path: of a neuron file or another artifact.
@@ -45,7 +45,7 @@ def check_result(
 def check_picture(
     path: Path, kind: str, inputs: Iterable[Path] = (), overwrite: bool = False
 ) -> None:
-    """Refuses to replace what is no picture of this `kind`, see `png_bytes` of `cones.sampling`.
+    """Refuse to replace what is no picture of this `kind`, see `png_bytes` of `cones.sampling`.
 
     Raises:
         InputError: it may not be replaced.

@@ -29,7 +29,7 @@ def fit(
     on_progress: OnProgress | None = None,
     stops: Stops | None = None,
 ) -> TunedWeights:
-    """Trains one embedding for each subject; arguments and errors as for `Training`."""
+    """Train one embedding for each subject; arguments and errors as for `Training`."""
     training = Training(backbone, subjects, config, class_images, on_progress, stops)
     with Block(backbone):
         trainable = Trainable(

@@ -50,7 +50,7 @@ def trainable_copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_trainable(backbone: Backbone) -> None:
-    """Refuses models that the gradient methods are not written for.
+    """Refuse models that the gradient methods are not written for.
 
     Raises:
         InputError: it is no Stable Diffusion 1 or 2.

@@ -86,7 +86,7 @@ class TunedWeights:
             raise InputError(f"{token}: has an embedding, but is no subject's token")
 
     def applied(self, backbone: Backbone) -> Block[Backbone]:
-        """Puts the values into the backbone's models, in place, while the block runs.
+        """Put the values into the backbone's models, in place, while the block runs.
 
         They are restored bit for bit when it ends, by an exception too; all that is said of blocks
         in `cones.neurons.shutting.shut` holds. It costs nothing per step.
@@ -105,7 +105,7 @@ class TunedWeights:
         return len(self.to_bytes())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes an artifact file, all or nothing.
+        """Write an artifact file, all or nothing.
 
         Raises:
             InputError: `path` cannot be written.
@@ -118,7 +118,7 @@ class TunedWeights:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TunedWeights":
-        """Reads an artifact file.
+        """Read an artifact file.
 
         Raises:
             NeuronFileError: it cannot be read, is of another version, or is damaged.

@@ -64,7 +64,7 @@ class Training:
         on_progress: OnProgress | None = None,
         stops: Stops | None = None,
     ) -> None:
-        """Encodes photographs and prompts, and lets the model draw the class where needed.
+        """Encode photographs and prompts, and let the model draw the class where needed.
 
         Args:
             backbone: the frozen model.
@@ -139,7 +139,7 @@ class Training:
         return artifact(self.config.steps)
 
     def _descend(self, trainable: Trainable) -> Iterator[int]:
-        """Takes one step after the other, and tells how many are done."""
+        """Take one step after the other, and tell how many are done."""
         config, trained = self.config, trainable.all()
         optimiser = torch.optim.AdamW(trained, lr=config.rate)
         for step in range(config.steps):
