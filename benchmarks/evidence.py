@@ -105,7 +105,14 @@ class Evidence:
     """The results of one model, one set of subjects and one number of pictures."""
 
     def __init__(self, model: str, subjects: Path, num_images: int, cache: Path) -> None:
-        """Open the model and list the subjects; nothing is drawn yet."""
+        """Open the model and list the subjects; nothing is drawn yet.
+
+        Args:
+            model: as for the cones command.
+            subjects: a folder of their folders.
+            num_images: pictures of each prompt.
+            cache: the folder of `evidence.jsonl`.
+        """
         self.backbone = load_backbone(model, dtype=torch.float32)
         self.folders = sorted(path for path in subjects.iterdir() if path.is_dir())
         self.seeds, self.store = range(num_images), ResultStore(cache / "evidence.jsonl")

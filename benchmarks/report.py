@@ -43,7 +43,13 @@ def table(titles: Mapping[str, str], results: Results) -> str:
 
 
 def paired(titles: Mapping[str, str], results: Results, against: str = "base") -> str:
-    """What each row changes for each subject, mean and standard error, in Markdown."""
+    """What each row changes for each subject, mean and standard error, in Markdown.
+
+    Args:
+        titles: row -> what the table calls it.
+        results: row -> one result a subject, the same subjects in each row.
+        against: the row that the others are compared with.
+    """
     rows = []
     for name, title in titles.items():
         if name == against:

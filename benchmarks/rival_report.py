@@ -52,7 +52,14 @@ def best(results: AllResults) -> dict[str, Setting]:
 
 
 def report(results: AllResults, subjects: Sequence[str], pictures: int, protocol: Protocol) -> str:
-    """The tables of all methods, in Markdown; the best setting of each is bold."""
+    """The tables of all methods, in Markdown; the best setting of each is bold.
+
+    Args:
+        results: setting -> one result a subject.
+        subjects: their names.
+        pictures: how many of each prompt.
+        protocol: how they were drawn and scored.
+    """
     chosen = best(results).values()
     lines = [
         "# The rivals' settings",

@@ -67,7 +67,15 @@ class Search:
     def __init__(
         self, model: str, subjects: list[Path], num_images: int, methods: Sequence[str], cache: Path
     ) -> None:
-        """Open the model; nothing is drawn yet."""
+        """Open the model; nothing is drawn yet.
+
+        Args:
+            model: as for the cones command.
+            subjects: their folders.
+            num_images: pictures of each prompt.
+            methods: names of those to search.
+            cache: the folder of `rivals.jsonl`.
+        """
         self.backbone, self.folders = load_backbone(model, dtype=torch.float32), subjects
         self.seeds, self.settings = range(num_images), settings(methods)
         self.store = ResultStore(cache / "rivals.jsonl")

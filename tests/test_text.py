@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cones.errors import BaseModelWarning, ConesError, InputError
-from cones.text import MAX_MESSAGE, printable
+from cones.text import MAX_MESSAGE, printable, with_error
 
 ANY = st.text(st.characters(), max_size=600)  # half surrogate pairs too
 
@@ -61,3 +61,10 @@ def test_errors_and_warnings_are_printable(kind: type[Exception]) -> None:
 def test_the_log_is_printable(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("cones").warning("%s is %d", "\x1b[2J\nWARNING forged", 3)
     assert caplog.messages == [r"\x1b[2J\nWARNING forged is 3"]
+
+
+def test_a_mean_is_written_with_its_error() -> None:
+    assert with_error(0.1, 0.02, ".2f") == "0.10 \N{PLUS-MINUS SIGN} 0.02"
+    assert with_error(0.1, 0.02, "+.1f", bold=True) == "**+0.1** \N{PLUS-MINUS SIGN} 0.0"
+    assert with_error(1200, None, ",.0f") == "1,200"
+    assert with_error(None, None, ".3f") == "-"

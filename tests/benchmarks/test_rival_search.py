@@ -41,7 +41,7 @@ def run(
         assert len(class_images[subject.class_noun]) == 2
         if config.rate == 1.0:
             raise ConesError("training: the loss became infinite")
-        return textual_inversion.fit(backbone, subject, config, stops=stops)
+        return textual_inversion.METHOD.fit(backbone, subject, config, stops=stops)
 
     quick = RivalConfig(steps=1, rate=0.1, batch=1, prior_batch=0, prior_images=2)
     monkeypatch.setitem(METHODS, "lora", replace(METHODS["lora"], defaults=quick, fit=fit))

@@ -60,7 +60,7 @@ def quick(rival: ModuleType, **changes: object) -> RivalConfig:
 def fit(
     rival: ModuleType, backbone: Backbone, *subjects: Subject, **changes: object
 ) -> TunedWeights:
-    artifact: TunedWeights = rival.fit(
+    artifact: TunedWeights = rival.METHOD.fit(
         backbone, list(subjects or [ROBOT]), quick(rival, **changes), CLASS
     )
     return artifact
@@ -234,7 +234,7 @@ def test_lora_without_peft_says_what_to_install(
 def test_the_model_draws_the_class_where_no_images_are_given(backbone: Backbone) -> None:
     stages: list[str] = []
     config = quick(dreambooth, steps=1, prior_images=2)
-    dreambooth.fit(
+    dreambooth.METHOD.fit(
         backbone, [ROBOT, MUG], config, {"mug": photos(3)}, lambda stage, *_: stages.append(stage)
     )
     assert stages == ["draw the class", "draw the class", "train"]
@@ -282,7 +282,7 @@ def test_subjects_that_cannot_be_told_apart_are_refused(
     with pytest.raises(InputError, match="'sks': stands for two subjects "):
         fit(rival, backbone, ROBOT, replace(MUG, token="sks"))
     with pytest.raises(InputError, match="subjects: expected at least one, found none"):
-        rival.fit(backbone, [], quick(rival))
+        rival.METHOD.fit(backbone, [], quick(rival))
 
 
 def test_a_diverging_training_stops(backbone: Backbone) -> None:
@@ -314,6 +314,8 @@ def test_a_bad_setting_is_one_line(change: dict[str, object], message: str) -> N
 def test_a_stop_gives_the_artifact_of_a_shorter_fit(backbone: Backbone, rival: ModuleType) -> None:
     stopped: list[TunedWeights] = []
     with unchanged(backbone):
-        last = rival.fit(backbone, ROBOT, quick(rival, steps=4), CLASS, stops={2: stopped.append})
+        last = rival.METHOD.fit(
+            backbone, ROBOT, quick(rival, steps=4), CLASS, stops={2: stopped.append}
+        )
     assert [each.digest() for each in stopped] == [fit(rival, backbone, steps=2).digest()]
     assert last.digest() == fit(rival, backbone, steps=4).digest()

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import tiny_pipeline
 
 from cones.errors import BaseModelError, InputError
-from cones.methods.custom_diffusion import DEFAULTS, constrained, fit, merge, target_words
+from cones.methods.custom_diffusion import DEFAULTS, METHOD, constrained, merge, target_words
 from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
@@ -29,7 +29,7 @@ def artifacts(backbone: Backbone) -> list[TunedWeights]:
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(2)]
     return [
-        fit(backbone, Subject(tuple(images), noun, token), QUICK, {noun: images})
+        METHOD.fit(backbone, Subject(tuple(images), noun, token), QUICK, {noun: images})
         for noun, token in (("robot", "sks"), ("mug", "zas"))
     ]
 

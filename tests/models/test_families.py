@@ -348,7 +348,7 @@ def test_attention_is_mapped_where_there_is_cross_attention() -> None:
 def test_the_gradient_methods_serve_stable_diffusion_only() -> None:
     line = "a model of SDXL; this method serves Stable Diffusion 1 or 2 only"
     with pytest.raises(InputError, match=line):
-        dreambooth.fit(backbone("sdxl"), ROBOT, dreambooth.DEFAULTS)
+        dreambooth.METHOD.fit(backbone("sdxl"), ROBOT)
     row = {"sks": torch.zeros(16)}
     subjects = (SubjectInfo("sks", "robot", "a sks robot"),)
     artifact = TunedWeights("textual-inversion", subjects, BaseInfo("sd", ""), row)

@@ -112,7 +112,17 @@ def cns_neurons(
 
 
 def importance(backbone: Backbone, examples: Examples, seed: int, layers: Layers = "all") -> Tensor:
-    """The mean |theta * dL/dtheta| of each weight, L the denoising loss; float32 `[N]`."""
+    """The mean |theta * dL/dtheta| of each weight, L the denoising loss.
+
+    Args:
+        backbone: the base model, which stays as it is.
+        examples: latents and prompts' states that batches are drawn from.
+        seed: of the batches.
+        layers: see `cones.neurons.projections.projections`.
+
+    Returns:
+        float32 `[N]`.
+    """
     check_differentiable(backbone)
     with Block(backbone):
         copies = trainable_copies(projections(backbone, layers))

@@ -5,7 +5,7 @@ with images of the class as prior. As published the embedding starts as that of 
 token's own. (The public script's prior are real images; here the model draws them, its own
 alternative.)
 
-Several subjects are trained together by `fit`, or fitted apart and put together by `merge`.
+Several subjects are trained together, or fitted apart and put together by `merge`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cones.errors import InputError
-from cones.methods.method import JOINTLY, Method, RivalConfig
+from cones.methods.gradient import gradient_method
+from cones.methods.method import RivalConfig
 from cones.methods.trainable import (
     Trainable,
     embedding_of,
@@ -25,7 +26,6 @@ from cones.methods.trainable import (
     trainable_copy,
 )
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
 from cones.neurons.concept_neurons import BaseInfo, SubjectInfo
@@ -33,8 +33,7 @@ from cones.neurons.phrases import fill
 from cones.neurons.projections import parameters, projections
 from cones.neurons.shutting import base_fingerprint
 from cones.neurons.tokens import check_distinct_tokens
-from cones.progress import OnProgress
-from cones.search.prior import NOUNS, PLACES, ClassImages
+from cones.search.prior import NOUNS, PLACES
 from cones.subjects.subject import TEMPLATES, Subject
 
 RIDGE = 1e-4  # of the mean square of the captions' states: where they do not span all directions
@@ -42,25 +41,16 @@ RIDGE = 1e-4  # of the mean square of the captions' states: where they do not sp
 DEFAULTS = RivalConfig(steps=200, rate=3e-4)
 
 
-def fit(
-    backbone: Backbone,
-    subjects: Subject | Sequence[Subject],
-    config: RivalConfig = DEFAULTS,
-    class_images: ClassImages | None = None,
-    on_progress: OnProgress | None = None,
-    stops: Stops | None = None,
-) -> TunedWeights:
-    """Train the projections and each subject's token; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_progress, stops)
+def trainable(backbone: Backbone, subjects: Sequence[Subject], _: RivalConfig) -> Trainable:
+    """The projections of the text, and the embedding of each subject's token."""
     with Block(backbone):
-        trainable = Trainable(
+        return Trainable(
             embeddings={
                 subject.token: trainable_copy(embedding_of(backbone, subject.token))
-                for subject in training.subjects
+                for subject in subjects
             },
             unet=trainable_copies(parameters(projections(backbone))),
         )
-    return training.fit(METHOD.name, trainable)
 
 
 def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights:
@@ -70,7 +60,7 @@ def merge(artifacts: Sequence[TunedWeights], backbone: Backbone) -> TunedWeights
     does, changes least on captions of other things.
 
     Args:
-        artifacts: each of `fit`, in this model.
+        artifacts: each fitted by this method, in this model.
         backbone: the base model, with nothing applied.
 
     Raises:
@@ -160,4 +150,4 @@ def _check(artifacts: Sequence[TunedWeights]) -> None:
     )
 
 
-METHOD = Method("custom_diffusion", "Custom Diffusion", JOINTLY, DEFAULTS, fit)
+METHOD = gradient_method("custom_diffusion", "Custom Diffusion", DEFAULTS, trainable)

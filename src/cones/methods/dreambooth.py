@@ -7,14 +7,11 @@ whole text encoder is trained too, with the same rate, which there makes it stro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cones.methods.method import JOINTLY, Method, RivalConfig
+from cones.methods.gradient import gradient_method
+from cones.methods.method import RivalConfig
 from cones.methods.trainable import Trainable, trainable_copies
-from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
-from cones.progress import OnProgress
-from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 
@@ -32,23 +29,14 @@ class DreamBoothConfig(RivalConfig):
 DEFAULTS = DreamBoothConfig(steps=400, rate=1e-4)
 
 
-def fit(
-    backbone: Backbone,
-    subjects: Subject | Sequence[Subject],
-    config: DreamBoothConfig = DEFAULTS,
-    class_images: ClassImages | None = None,
-    on_progress: OnProgress | None = None,
-    stops: Stops | None = None,
-) -> TunedWeights:
-    """Train the denoiser on all subjects; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_progress, stops)
-    text = backbone.pipeline.text_encoder.named_parameters() if config.train_text_encoder else ()
+def trainable(backbone: Backbone, _: Sequence[Subject], config: DreamBoothConfig) -> Trainable:
+    """The whole denoiser, and the text encoder if it is asked for."""
     with Block(backbone):
-        trainable = Trainable(
+        text = backbone.pipeline.text_encoder.named_parameters()
+        return Trainable(
             unet=trainable_copies(dict(backbone.denoiser.named_parameters())),
-            text_encoder=trainable_copies(dict(text)),
+            text_encoder=trainable_copies(dict(text) if config.train_text_encoder else {}),
         )
-    return training.fit(METHOD.name, trainable)
 
 
-METHOD = Method("dreambooth", "DreamBooth", JOINTLY, DEFAULTS, fit)
+METHOD = gradient_method("dreambooth", "DreamBooth", DEFAULTS, trainable)

@@ -13,14 +13,11 @@ from torch import Tensor, nn
 
 from cones.checks import check_count
 from cones.errors import InputError
-from cones.methods.method import JOINTLY, Method, RivalConfig
-from cones.methods.trainable import Trainable, check_trainable, trainable_copy
-from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import Stops, Training
+from cones.methods.gradient import gradient_method
+from cones.methods.method import RivalConfig
+from cones.methods.trainable import Trainable, trainable_copy
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
-from cones.progress import OnProgress
-from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -47,24 +44,15 @@ class LoraConfig(RivalConfig):
 DEFAULTS = LoraConfig(steps=200, rate=2e-3)
 
 
-def fit(
-    backbone: Backbone,
-    subjects: Subject | Sequence[Subject],
-    config: LoraConfig = DEFAULTS,
-    class_images: ClassImages | None = None,
-    on_progress: OnProgress | None = None,
-    stops: Stops | None = None,
-) -> TunedWeights:
-    """Train the factors on all subjects; arguments and errors as for `Training`.
+def trainable(backbone: Backbone, _: Sequence[Subject], config: LoraConfig) -> Trainable:
+    """The low-rank factors of the attention's projections.
 
     Raises:
-        InputError: as for `Training`, or peft is not installed.
+        InputError: peft is not installed.
     """
-    check_trainable(backbone)
     adapted = with_adapter(backbone, config.rank)
-    training = Training(backbone, subjects, config, class_images, on_progress, stops)
-    trainable = first_factors(adapted.denoiser, config)
-    return training.fit(METHOD.name, trainable, factors, adapted)
+    unet = first_factors(adapted.denoiser, config)
+    return Trainable(unet=unet, factors=factors, adapted=adapted)
 
 
 def with_adapter(backbone: Backbone, rank: int) -> Backbone:
@@ -87,7 +75,7 @@ def with_adapter(backbone: Backbone, rank: int) -> Backbone:
     return replace(backbone, pipeline=pipeline)
 
 
-def first_factors(adapted: nn.Module, config: LoraConfig) -> Trainable:
+def first_factors(adapted: nn.Module, config: LoraConfig) -> dict[str, Tensor]:
     """A of each layer, normal with deviation 1 / rank, and B, zero."""
     generator = torch.Generator().manual_seed(config.seed)
     first = {}
@@ -97,7 +85,7 @@ def first_factors(adapted: nn.Module, config: LoraConfig) -> Trainable:
             first[name] = trainable_copy(drawn.to(parameter.device))
         elif name.endswith(UP):
             first[name] = trainable_copy(torch.zeros_like(parameter))
-    return Trainable(unet=first)
+    return first
 
 
 def factors(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -106,4 +94,4 @@ def factors(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]
     return {layer: (parameters[layer + DOWN], parameters[layer + UP]) for layer in layers}
 
 
-METHOD = Method("lora", "LoRA", JOINTLY, DEFAULTS, fit)
+METHOD = gradient_method("lora", "LoRA", DEFAULTS, trainable)

@@ -47,6 +47,12 @@ def check_picture(
 ) -> None:
     """Refuse to replace what is no picture of this `kind`, see `png_bytes` of `cones.sampling`.
 
+    Args:
+        path: of a PNG file.
+        kind: what it is to show.
+        inputs: files that are read.
+        overwrite: whether anything may be replaced.
+
     Raises:
         InputError: it may not be replaced.
     """

@@ -8,37 +8,26 @@ training as in drawing, since that is how every method is asked.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cones.methods.method import Method, RivalConfig
+from cones.methods.gradient import gradient_method
+from cones.methods.method import RivalConfig
 from cones.methods.trainable import Trainable, embedding_of, trainable_copy
 from cones.methods.trained_weights import TunedWeights
-from cones.methods.training import Stops, Training
 from cones.models.backbone import Backbone
 from cones.neurons.blocks import Block
-from cones.progress import OnProgress
-from cones.search.prior import ClassImages
 from cones.subjects.subject import Subject
 
 DEFAULTS = RivalConfig(steps=500, rate=8e-3, prior_batch=0)
 
 
-def fit(
-    backbone: Backbone,
-    subjects: Subject | Sequence[Subject],
-    config: RivalConfig = DEFAULTS,
-    class_images: ClassImages | None = None,
-    on_progress: OnProgress | None = None,
-    stops: Stops | None = None,
-) -> TunedWeights:
-    """Train one embedding for each subject; arguments and errors as for `Training`."""
-    training = Training(backbone, subjects, config, class_images, on_progress, stops)
+def trainable(backbone: Backbone, subjects: Sequence[Subject], _: RivalConfig) -> Trainable:
+    """The embedding of each subject's token, from that of its class noun."""
     with Block(backbone):
-        trainable = Trainable(
+        return Trainable(
             embeddings={
                 subject.token: trainable_copy(embedding_of(backbone, subject.class_noun))
-                for subject in training.subjects
+                for subject in subjects
             }
         )
-    return training.fit(METHOD.name, trainable)
 
 
 def combine(artifacts: Sequence[TunedWeights]) -> TunedWeights:
@@ -55,11 +44,11 @@ def combine(artifacts: Sequence[TunedWeights]) -> TunedWeights:
     )
 
 
-METHOD = Method(
+METHOD = gradient_method(
     "textual_inversion",
     "Textual Inversion",
-    "embeddings fitted alone, put together",
     DEFAULTS,
-    fit,
-    combine,
+    trainable,
+    how="embeddings fitted alone, put together",
+    combine=combine,
 )

@@ -1,6 +1,6 @@
 """What a gradient method trains: copies of parameters, and text encoded with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from cones.models.backbone import Backbone
 from cones.models.families import StableDiffusion
 from cones.neurons.blocks import Block
 
+Factors = tuple[Tensor, Tensor]  # A `[r, in]` and B `[out, r]` of a change BA
+
 
 @dataclass(frozen=True)
 class Trainable:
@@ -22,11 +24,16 @@ class Trainable:
         embeddings: token -> its row of the text encoder's embedding, `[d]`.
         unet: parameter of the denoiser, by its full name -> what takes its place.
         text_encoder: the same for the text encoder.
+        factors: makes of `unet` the low-rank factors (A, B) of each layer that an artifact has in
+            its place; None where `unet` holds parameters as a whole.
+        adapted: a backbone in which `unet` are parameters; None for the model itself.
     """
 
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
     unet: Mapping[str, Tensor] = field(default_factory=dict)
     text_encoder: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Callable[[Mapping[str, Tensor]], Mapping[str, Factors]] | None = None
+    adapted: Backbone | None = None
 
     def all(self) -> list[Tensor]:
         """Every copy."""
@@ -34,7 +41,9 @@ class Trainable:
         return [copy for part in parts for copy in part.values()]
 
     def weights(self) -> dict[str, Tensor]:
-        """The whole parameters, by their names in an artifact."""
+        """The whole parameters, by their names in an artifact; none where there are factors."""
+        if self.factors:
+            return {}
         parts = {"unet": self.unet, "text_encoder": self.text_encoder}
         return {f"{part}.{name}": copy for part in parts for name, copy in parts[part].items()}
 

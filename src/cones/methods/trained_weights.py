@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cones.errors import BaseModelError, BaseModelWarning, ConesError, InputError, warn
 from cones.files.writing import atomic_write
-from cones.methods.trainable import check_trainable, embedding_name
+from cones.methods.trainable import Factors, check_trainable, embedding_name
 from cones.models.backbone import Backbone
 from cones.neurons import origin
 from cones.neurons.blocks import Block
@@ -33,8 +33,6 @@ from cones.neurons.validation import checked_info, checked_texts
 FORMAT = Format(
     "cones-artifact", "1", "a file of `cones fit`", "a file that `cones fit` has written"
 )
-
-Factors = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from torch import Tensor
 from cones.errors import ConesError
 from cones.methods.method import WARM_UP, RivalConfig
 from cones.methods.trainable import Trainable, check_trainable, text_states
-from cones.methods.trained_weights import Factors, TunedWeights
+from cones.methods.trained_weights import TunedWeights
 from cones.models.backbone import Backbone, check_differentiable
 from cones.models.families import Conditioning
 from cones.neurons.concept_neurons import BaseInfo
@@ -34,7 +34,6 @@ from cones.subjects.subject import TEMPLATES, Batch, Examples, Subject, joined
 MAX_NORM = 1.0  # of the gradient
 
 Stops = Mapping[int, Callable[[TunedWeights], object]]
-FactorsOf = Callable[[Mapping[str, Tensor]], Mapping[str, Factors]]
 
 
 @dataclass(frozen=True)
@@ -105,33 +104,23 @@ class Training:
             parts.append(_Part(examples, texts, config.prior_batch))
         return parts
 
-    def fit(
-        self,
-        method: str,
-        trainable: Trainable,
-        factors: FactorsOf | None = None,
-        adapted: Backbone | None = None,
-    ) -> TunedWeights:
+    def fit(self, method: str, trainable: Trainable) -> TunedWeights:
         """Train, in place.
 
         Args:
             method: the artifact's.
             trainable: the copies to train.
-            factors: makes the low-rank factors of `trainable.unet`, which the artifact has instead.
-            adapted: a backbone in which the copies are parameters; None for the model itself.
 
         Raises:
             ConesError: the loss or its gradient became NaN or infinite.
         """
         inner = copy.copy(self)
-        inner.backbone = adapted or self.backbone
+        inner.backbone = trainable.adapted or self.backbone
         before = inner.held_out(trainable)
 
         def artifact(steps: int) -> TunedWeights:
             report = {"before": before, "after": inner.held_out(trainable)}
-            return self._artifact(
-                method, replace(self.config, steps=steps), report, trainable, factors
-            )
+            return self._artifact(method, replace(self.config, steps=steps), report, trainable)
 
         for done in inner._descend(trainable):
             if stop := self._stops.get(done):
@@ -213,7 +202,6 @@ class Training:
         config: RivalConfig,
         report: Mapping[str, Figures],
         trainable: Trainable,
-        factors: FactorsOf | None,
     ) -> TunedWeights:
         """The copies as they are now."""
         backbone = self.backbone
@@ -222,8 +210,8 @@ class Training:
             tuple(each.info for each in self.subjects),
             BaseInfo(backbone.name, base_fingerprint(backbone)),
             trainable.embeddings,
-            trainable.weights() if factors is None else {},
-            factors(trainable.unet) if factors else {},
+            trainable.weights(),
+            trainable.factors(trainable.unet) if trainable.factors else {},
             {
                 "config": json.dumps(asdict(config), sort_keys=True),
                 "seed": str(config.seed),
