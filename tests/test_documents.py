@@ -40,6 +40,8 @@ FEW = {
     "--num_images": "1",
     "--num_renders": "2",
     "--groups": "1",
+    "--height": "64",
+    "--width": "64",
 }
 
 
