@@ -171,6 +171,9 @@ def test_an_empty_class_noun_is_refused(photos: Path, tmp_path: Path) -> None:
 
 
 def test_bad_photographs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("no image")
+    line = fails("find", *of(tmp_path / "afile"))
+    assert line.startswith(f"{tmp_path / 'afile'} cannot be used: no JPEG, PNG, WebP or BMP image")
     (tmp_path / "empty").mkdir()
     assert "is empty; put the subject's photographs into it" in fails(
         "find", *of(tmp_path / "empty")

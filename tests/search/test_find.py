@@ -252,6 +252,16 @@ def test_class_images_may_be_given(backbone: Backbone, subject: Subject) -> None
     assert given != find(backbone, subject, QUICK)
 
 
+def test_a_density_of_no_neuron_is_refused_before_anything_is_drawn(
+    backbone: Backbone, subject: Subject
+) -> None:
+    told: list[str] = []
+    with pytest.raises(InputError, match="is not one neuron; expected at least"):
+        config = replace(QUICK, density=1e-12)
+        find(backbone, subject, config, on_progress=lambda stage, *_: told.append(stage))
+    assert told == []
+
+
 def test_a_token_of_several_pieces_is_refused(backbone: Backbone, subject: Subject) -> None:
     with pytest.raises(InputError, match="expected one token, found"):
         find(backbone, replace(subject, token="unheardof"), QUICK)

@@ -39,7 +39,11 @@ class Command(TyperCommand):
         arguments: list[str] = []
         words = [*self._options(ctx, options, list(args), arguments)]
         for file in reversed(ctx.meta.pop(CONFIG, [])):
-            words = [*self._settings(ctx, options, file, arguments), *words]
+            if not file.strip():
+                raise typer.BadParameter(
+                    f"{ctx.meta[TYPED]['config']}: expected a path, found {file!r}"
+                )
+            words = [*self._settings(ctx, options, path(file), arguments), *words]
         return super().parse_args(ctx, [*words, "--", *arguments])
 
     def _options(
@@ -58,7 +62,8 @@ class Command(TyperCommand):
                 arguments.append(value if equals else _value(name, rest, options, ctx))
             elif option is not None and option.name == "config" and not option.is_flag:
                 value = value if equals else _value(name, rest, options, ctx)
-                ctx.meta.setdefault(CONFIG, []).append(path(value))
+                typed[option.name] = name
+                ctx.meta.setdefault(CONFIG, []).append(value)
             elif option is not None:
                 typed[option.name] = name
                 if equals and name[:2] != "--":  # else the sign becomes part of the value

@@ -75,7 +75,7 @@ def read_class_images(
     """
     if len(folders) not in (0, len(subjects)):
         raise typer.BadParameter(
-            f"--class_data_dir: expected one for each of {len(subjects)} subjects, found "
+            f"--class_data_dir: expected one for each subject, {len(subjects)}, found "
             f"{len(folders)}"
         )
     found: dict[str, Sequence[Image]] = {

@@ -19,7 +19,6 @@ from functools import partial
 
 from torch import Tensor
 
-from cones.checks import check_density
 from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.models.backbone import Backbone, check_backbone
@@ -167,7 +166,9 @@ def _checked_subjects(
     check_backbone(backbone)
     found = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_subjects(backbone, found)
-    check_density(config.max_density, len(found))
+    with Block(backbone):
+        sizes = shapes(projections(backbone, config.layers)).values()
+    neuron_count(config.max_density, sum(out * into for out, into in sizes), len(found))
     warnings = [
         many_subjects_warning(len(found)),
         *(backbone.ordinary_warning(subject.token) for subject in found),

@@ -199,6 +199,9 @@ def _nothing_found(source: Source, skipped: Sequence[tuple[Path, str]], role: Ro
     name, wanted = place(source, role), WANTED[role]
     if not skipped:
         return f"{name} is empty; put {wanted} into it"
+    if not isinstance(source, Path):  # files that were named
+        path, reason = skipped[0]
+        return f"{shown(path)} cannot be used: {reason}; name {wanted}"
     meant = [
         (Path(path.name), reason)
         for path, reason in skipped
