@@ -123,6 +123,22 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
     ]
 
 
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Refuses what is of another type.
+
+    Args:
+        name: of the argument, as its user knows it.
+        value: what was given for it.
+        kinds: the types that serve.
+        expected: them in words: "a text".
+
+    Raises:
+        InputError: it is of none of them.
+    """
+    if not isinstance(value, kinds):
+        raise InputError(f"{name}: expected {expected}, found a {type(value).__name__}")
+
+
 def check_choice(name: str, value: object, known: Sequence[Item]) -> Item:
     """One of the words that are known.
 

@@ -116,6 +116,17 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("command", [("tune",), ("precision", "--prompt", "a {}")])
+def test_the_same_neurons_in_two_files_are_one_line(
+    files: list[str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    again = tmp_path / "again"
+    again.write_bytes(Path(files[0]).read_bytes())
+    result = cones(*command, files[0], again, *files[2:])
+    twice = "the neurons of 'sks robot' are given twice, where once is enough; name each file once"
+    assert (result.exit_code, result.stderr) == (1, f"cones: {twice}\n")
+
+
 def test_a_missing_folder_is_one_line(files: list[str], tmp_path: Path) -> None:
     files[5] = str(tmp_path / "nowhere")
     result = cones("tune", *files, "--out", tmp_path / "x.safetensors")

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load, save_file
 
 from cones.errors import InputError
+from cones.files.paths import local_name, local_path
 from cones.files.writing import atomic_path, atomic_write, safetensors_bytes
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX's")
@@ -115,3 +117,11 @@ def test_safetensors_bytes_are_the_same_and_readable(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
     with safe_open(tmp_path / "x", "numpy") as file:
         assert file.metadata() == metadata
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"a", ["a"]])
+def test_what_is_no_path_is_refused(wrong: Any) -> None:
+    for read in (local_path, local_name):
+        with pytest.raises(InputError) as caught:
+            read(wrong)
+        assert str(caught.value) == f"expected a path, found a {type(wrong).__name__}"

@@ -303,6 +303,20 @@ def test_a_downloaded_revision_is_opened_and_another_is_refused(
     )
 
 
+@pytest.mark.parametrize("wrong", [None, 5, b"toybox", torch.nn.Linear(1, 1)])
+def test_what_is_no_model_is_refused(wrong: Any) -> None:
+    said = f"model: expected a name, a path or a pipeline, found a {type(wrong).__name__}"
+    assert refusal(wrong) == said
+
+
+def test_types_that_no_weights_have_are_refused() -> None:
+    for wrong in ("int8", "float16", torch.int8, 16):
+        assert refusal(tiny_folder(), dtype=wrong).startswith(
+            "dtype: expected one of torch.float32"
+        )
+    assert refusal(tiny_folder(), amp="bf16").startswith("amp: expected one of torch.float16")
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "no name at all!", "model.safetensors"])
 def test_a_path_that_leads_nowhere_is_no_hub_name(name: str) -> None:
     assert refusal(name) == f"model {name!r}: there is no such file or folder; check the path"

@@ -23,6 +23,7 @@ from cones.sampling.generate import generate
 from cones.sampling.pictures import Picture, contact_sheet, read_provenance, save_pictures
 from cones.search.config import FindConfig
 from cones.search.find import find
+from cones.search.tune import tune
 from cones.subjects.subject import Subject
 
 ROBOT = SubjectInfo("sks", "robot", "a photo of a sks robot")
@@ -210,6 +211,17 @@ def test_what_is_no_backbone_is_refused(wrong: Any) -> None:
         assert "\n" not in str(caught.value) and len(str(caught.value)) <= 300
 
 
+def test_a_configuration_of_another_kind_is_refused(
+    backbone: Backbone, robot: ConceptNeurons
+) -> None:
+    subject = Subject((Image.new("RGB", (16, 16)),), "robot")
+    wrong: Any = {"steps": 1}
+    with pytest.raises(InputError, match=r"^config: expected a FindConfig, found a dict$"):
+        find(backbone, subject, wrong)
+    with pytest.raises(InputError, match=r"^config: expected a TuneConfig, found a dict$"):
+        tune(backbone, robot, subject, wrong)
+
+
 def test_provenance_says_all(backbone: Backbone, robot: ConceptNeurons, tmp_path: object) -> None:
     robot.save(f"{tmp_path}/robot.cones.safetensors")
     picture = draw(
@@ -346,6 +358,12 @@ def test_a_prompt_that_cuts_the_token_off_is_refused(
             "strength: is of neurons, but none are given; name them or leave it out",
         ),
         ({"neurons": []}, "no neurons to shut; give at least one set"),
+        ({"prompts": [None]}, "prompt: expected a text, found a NoneType"),
+        ({"negative_prompt": None}, "prompt: expected a text, found a NoneType"),
+        (
+            {"artifact": "lora.safetensors"},
+            "artifact: expected what cones.fit or cones.load_artifact returns, found a str",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(

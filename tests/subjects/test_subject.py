@@ -120,6 +120,15 @@ def test_tokens_that_are_none_are_refused(token: str) -> None:
     assert str(error.value) == f"token {token!r}: expected a word, such as 'sks'"
 
 
+@pytest.mark.parametrize("wrong", [None, 5, b"robot"])
+def test_words_that_are_no_text_are_refused(wrong: Any) -> None:
+    said = rf"expected a text, found a {type(wrong).__name__}$"
+    with pytest.raises(InputError, match=f"^token: {said}"):
+        Subject(subject().images, "robot", wrong)
+    with pytest.raises(InputError, match=f"^class noun: {said}"):
+        Subject(subject().images, wrong)
+
+
 def test_a_subject_without_photographs_is_refused() -> None:
     with pytest.raises(InputError, match=r"^a subject needs at least one photograph, found none$"):
         Subject((), "robot")

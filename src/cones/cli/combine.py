@@ -20,7 +20,6 @@ from cones.cli.console import (
 from cones.cli.opening import MODEL_OPTIONS, TOYBOX, Opening, opens_model
 from cones.cli.parsing import refuse_without_effect
 from cones.cli.photographs import say_what_is_small, subjects_of
-from cones.errors import InputError
 
 if TYPE_CHECKING:
     from cones.neurons.concept_neurons import ConceptNeurons
@@ -57,15 +56,13 @@ def combine(
         from cones.files.locks import claimed
         from cones.files.writing import write_result
         from cones.methods.outputs import check_result
-        from cones.neurons.neuronfile import file_hash, load, to_bytes
-        from cones.neurons.union import repeated
+        from cones.neurons.neuronfile import file_hash, to_bytes
+        from cones.neurons.union import distinct_sets
         from cones.search.identity import KEY, union_identity
         from cones.search.interference import combine as unite
         from cones.search.interference import interference
 
-    sets = [load(path) for path in files]
-    if remark := repeated(sets):
-        raise InputError(f"{remark}; name each file once")
+    sets = distinct_sets(files)
     union = unite(sets)
     subjects, photos = subjects_of(sets, images) if images else ([], [])
     own = union_identity("combine", union, [file_hash(path) for path in files])

@@ -52,13 +52,13 @@ def precision(
         from cones.files.locks import claimed
         from cones.files.writing import write_result
         from cones.methods.outputs import check_picture
-        from cones.neurons.neuronfile import load
+        from cones.neurons.union import distinct_sets
         from cones.search.config import TuneConfig
         from cones.search.interference import combine
 
     config = TuneConfig(steps=steps, rate=rate, batch=batch, seed=seed)
     measured_by = named_protocol(protocol, clip, dino, not opening.allow_download)
-    sets = [load(path) for path in files]
+    sets = distinct_sets(files)
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     out = out / "precision.png" if out.is_dir() else out

@@ -67,14 +67,15 @@ def tune(
         from cones.files.locks import claimed
         from cones.files.writing import write_result
         from cones.methods.outputs import check_result
-        from cones.neurons.neuronfile import load, to_bytes
+        from cones.neurons.neuronfile import to_bytes
+        from cones.neurons.union import distinct_sets
         from cones.search.config import TuneConfig
         from cones.search.identity import KEY, identity, model_identity
         from cones.search.interference import combine
         from cones.search.tune import tune as tune_neurons
 
     config = options.given_config(TuneConfig, context.params)
-    sets = [load(path) for path in files]
+    sets = distinct_sets(files)
     neurons = combine(sets)
     subjects, photos = subjects_of(sets, images)
     class_images = read_class_images(subjects, class_data_dir)

@@ -11,9 +11,9 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     """A path with the home folder for `~` and `~user`.
 
     Raises:
-        InputError: it is empty, holds a null, or names a user who is not known here.
+        InputError: it is no path, empty, holds a null, or names a user who is not known here.
     """
-    text = os.fspath(path)
+    text = _spelled(path)
     if not text.strip():
         raise InputError(f"expected a path, found {text!r}")
     if "\0" in text:
@@ -28,8 +28,15 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 def local_name(name: str | os.PathLike[str]) -> str:
     """A name, or a path with the home folder for `~`; errors as for `local_path`."""
-    text = os.fspath(name)
+    text = _spelled(name)
     return str(local_path(text)) if text.startswith("~") else text
+
+
+def _spelled(path: object) -> str:
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InputError(f"expected a path, found a {type(path).__name__}")
+    return text
 
 
 def did_you_mean(path: Path) -> str:

@@ -9,6 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from cones.checks import check_choice, check_kind
 from cones.errors import InputError
 from cones.files.paths import local_name
 from cones.models.backbone import Backbone
@@ -21,6 +22,7 @@ from cones.neurons.projections import denoiser, model_name, projections
 
 Prediction = Literal["epsilon", "v_prediction"]
 HALVES = (torch.float16, torch.bfloat16)
+DTYPES = (torch.float32, *HALVES, torch.float64)
 
 
 def load_backbone(
@@ -61,10 +63,15 @@ def load_backbone(
             it cannot be.
     """
     request = None
+    if amp is not None:
+        check_choice("amp", amp, HALVES)
     if isinstance(model, DiffusionPipeline):
         pipeline, name = model, model_name(model)
         _check_as_asked(name, pipeline, device, dtype, prediction_type, revision or variant)
     else:
+        check_kind("model", model, (str, os.PathLike), "a name, a path or a pipeline")
+        if dtype is not None:
+            check_choice("dtype", dtype, DTYPES)
         name = local_name(model)
         request = Request(
             device_of(device), dtype, amp, revision, variant, prediction_type, local_files_only

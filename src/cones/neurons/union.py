@@ -53,6 +53,18 @@ def neuron_sets(neurons: Neurons | Iterable[Neurons]) -> list[ConceptNeurons]:
     raise _no_neurons(neurons)
 
 
+def distinct_sets(neurons: Iterable[Neurons]) -> list[ConceptNeurons]:
+    """As `neuron_sets`, for what is to be united and therefore needs each set once.
+
+    Raises:
+        InputError: the same neurons are given twice, also in two files.
+    """
+    sets = neuron_sets(neurons)
+    if remark := repeated(sets):
+        raise InputError(f"{remark}; name each file once")
+    return sets
+
+
 def union(neurons: Neurons | Iterable[Neurons]) -> ConceptNeurons:
     """Neurons in any of the sets: the paper's concatenation, for all the subjects of all.
 

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cones.models.backbone import Backbone
 from cones.neurons.concept_neurons import SubjectInfo
 
 
+@runtime_checkable
 class Artifact(Protocol):
     """What any method of `cones.methods` makes of a subject's photographs."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cones.checks import MAX_BATCH, check_count, check_number, check_seeds, check_some
+from cones.checks import MAX_BATCH, check_count, check_kind, check_number, check_seeds, check_some
 from cones.errors import InputError
 from cones.models.backbone import Backbone, check_backbone
 from cones.models.families.solvers import SAMPLERS
@@ -94,6 +94,10 @@ def generate(
     """
     check_backbone(backbone)
     prompts = check_some("prompts", [prompts] if isinstance(prompts, str) else prompts)
+    for text in (*prompts, negative_prompt):
+        check_kind("prompt", text, str, "a text")
+    if artifact is not None:
+        check_kind("artifact", artifact, Artifact, "what cones.fit or cones.load_artifact returns")
     seeds = check_seeds(seeds)
     sets = [] if neurons is None else neuron_sets(neurons)
     steps = check_count("steps", steps, 1, backbone.timesteps)

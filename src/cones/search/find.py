@@ -19,6 +19,7 @@ from functools import partial
 
 from torch import Tensor
 
+from cones.checks import check_kind
 from cones.distributed import ALONE, Processes
 from cones.errors import InputError
 from cones.models.backbone import Backbone, check_backbone
@@ -164,6 +165,7 @@ def _checked_subjects(
 ) -> list[Subject]:
     """Return the subjects as a list; refuse and warn before anything is computed."""
     check_backbone(backbone)
+    check_kind("config", config, FindConfig, "a FindConfig")
     found = [subjects] if isinstance(subjects, Subject) else list(subjects)
     check_subjects(backbone, found)
     with Block(backbone):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cones.checks import check_kind
 from cones.errors import ConesError, InputError
 from cones.models.backbone import Backbone, check_backbone
 from cones.neurons import quaternary
@@ -67,6 +68,7 @@ def tune(
         ConesError: batches gave NaN or infinity.
     """
     check_backbone(backbone)
+    check_kind("config", config, TuneConfig, "a TuneConfig")
     neurons = union(neurons)
     objective = joint_loss(backbone, neurons, subjects, config, class_images, on_progress)
     return tune_on(objective, neurons, config, on_progress)

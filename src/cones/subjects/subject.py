@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cones.checks import check_kind
 from cones.errors import InputError
 from cones.files.paths import local_path
 from cones.models.backbone import Backbone
@@ -45,6 +46,8 @@ class Subject:
         object.__setattr__(self, "images", images)
         if not images:
             raise InputError("a subject needs at least one photograph, found none")
+        check_kind("token", self.token, str, "a text")
+        check_kind("class noun", self.class_noun, str, "a text")
         if self.token != self.token.strip() or not self.token or not self.token.isprintable():
             raise InputError(f"token {self.token!r}: expected a word, such as 'sks'")
         if fault := noun_fault(self.class_noun, self.token):
