@@ -77,9 +77,18 @@ def _process(rank: int, folder: Path) -> None:
     processes.leave()
 
 
+def _alone(_: int, folder: Path) -> None:
+    """What one process does that is as fresh as each of two."""
+    found, neurons = searched(ALONE)
+    save_file(found, folder / "alone.safetensors")
+    neurons.save(folder / "alone.cones.safetensors")
+
+
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     multiprocessing.spawn(_process, (tmp_path,), nprocs=2)
-    wanted, neurons = searched(ALONE)
+    multiprocessing.spawn(_alone, (tmp_path,), nprocs=1)
+    wanted = load_file(tmp_path / "alone.safetensors")
+    neurons = load(tmp_path / "alone.cones.safetensors")
     found, other = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     for name, value in wanted.items():
         assert torch.equal(found[name], other[name])

@@ -79,7 +79,7 @@ def test_the_command_measures_on_renders(files: tuple[Path, Path, Path], tmp_pat
             1,
             "cones: --resolution: expected one that",
         ),
-        (("--neurons", "robot", "--prompt", ""), 1, "cones: prompt '': expected at least one word"),
+        (("--neurons", "robot", "--prompt", ""), 2, "cones: --prompt: expected some words"),
         (("--neurons", "robot", "--images", "none"), 1, "expected the look of a rendered subject"),
         (("--neurons", "none"), 1, "none: "),
     ],

@@ -129,6 +129,6 @@ def test_files_that_are_none_are_refused(backbone: Backbone, tmp_path: Path) -> 
     with pytest.raises(InputError, match="there is no such file; expected"):
         read_neurons(backbone, tmp_path, ())
     (tmp_path / "text.safetensors").write_text("hello, here is no adapter")
-    with pytest.raises(InputError, match="is no safetensors file"):
+    with pytest.raises(InputError, match="expected a safetensors file, found"):
         read_neurons(backbone, tmp_path / "text.safetensors", ())
     shutil.rmtree(tmp_path)
