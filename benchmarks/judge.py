@@ -1,4 +1,4 @@
-"""A judge of pictures of the toybox world: which classes stand where, and in which place.
+"""A judge of pictures of the toybox world: which classes stand where, how they look, which place.
 
 Not shipped: two minutes of training on fresh renders make it, the same one for the same seed. It
 shares nothing with the models that it judges, neither weights nor pictures.
@@ -18,13 +18,31 @@ from torch import Tensor, nn
 from cones.models.images import to_tensor
 from cones.toybox.render import render
 from cones.toybox.train_clip import blurred
-from cones.toybox.world import CLASSES, PLACES, SIZE, Scene, sample_look, sample_scene
+from cones.toybox.world import (
+    ACCESSORIES,
+    CLASSES,
+    COLOURS,
+    PATTERNS,
+    PLACES,
+    SIZE,
+    Look,
+    Scene,
+    sample_look,
+    sample_scene,
+)
 
 CELL = 4  # pixels of a cell's side
 SIDE = SIZE // CELL
 LEAST = 2.0  # cells that a thing must cover to count as seen
 WIDTH, BATCH, RATE = 24, 32, 0.01
 _SEED = 9_000_011  # begins every seed here; training pictures have others
+
+
+# attribute of a look -> its values
+LOOKS: dict[str, tuple[str, ...]] = {
+    "main": tuple(COLOURS), "second": tuple(COLOURS),
+    "pattern": PATTERNS, "accessory": ACCESSORIES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,10 +52,23 @@ class Verdict:
     Attributes:
         areas: cells that each class covers, float32 `[n, len(CLASSES)]`.
         places: index into `PLACES` of each picture, int64 `[n]`.
+        looks: for each attribute of `LOOKS` the value that the thing of each class has, as an index
+            into the attribute's values, int64 `[n, len(CLASSES)]`.
     """
 
     areas: Tensor
     places: Tensor
+    looks: dict[str, Tensor]
+
+    def has(self, attribute: str, nouns: Sequence[str], values: Sequence[str]) -> Tensor:
+        """Whether the thing of a class has this value of an attribute in each picture, bool `[n]`.
+
+        The class must also be seen.
+        """
+        rows, columns = torch.arange(len(nouns)), torch.tensor([CLASSES.index(n) for n in nouns])
+        wanted = torch.tensor([LOOKS[attribute].index(value) for value in values])
+        seen = self.areas[rows, columns] >= LEAST
+        return seen & (self.looks[attribute][rows, columns] == wanted)
 
     def shows(self, nouns: Sequence[Sequence[str]]) -> Tensor:
         """Whether each picture shows its classes, bool `[n]`.
@@ -57,7 +88,7 @@ class Verdict:
 
 
 class Judge(nn.Module):
-    """A small convolutional network: a class for each cell, a place for the picture."""
+    """A small convolutional network: a class and a look for each cell, a place for the picture."""
 
     def __init__(self) -> None:
         """Random weights."""
@@ -71,23 +102,35 @@ class Judge(nn.Module):
             _convolution(wide, wide, 3, 1, 2, dilation=2),
         )
         self.classes = nn.Conv2d(wide, 1 + len(CLASSES), 1)  # the first is "none"
+        self.looks = nn.Conv2d(wide, sum(map(len, LOOKS.values())), 1)
         self.places = nn.Linear(wide, len(PLACES))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the cells `[n, 1 + classes, SIDE, SIDE]` and of the places `[n, places]`."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Logits of what the cells show and of the places.
+
+        Returns:
+            Of the classes `[n, 1 + classes, SIDE, SIDE]`; of the values of each attribute of
+            `LOOKS`, `[n, values, SIDE, SIDE]`; of the places `[n, places]`.
+        """
         states = self.trunk(pixels)
-        return self.classes(states), self.places(states.mean((2, 3)))
+        looks = self.looks(states).split([len(values) for values in LOOKS.values()], 1)
+        return self.classes(states), list(looks), self.places(states.mean((2, 3)))
 
     @torch.no_grad()
     def look(self, images: Sequence[Image.Image], batch: int = 100) -> Verdict:
         """Judges RGB pictures of `SIZE` x `SIZE`."""
-        areas, places = [], []
+        found = []
         for start in range(0, len(images), batch):
             chunk = np.stack([np.asarray(image) for image in images[start : start + batch]])
-            cells, place = self(to_tensor(chunk))
-            areas.append(cells.softmax(1)[:, 1:].sum((2, 3)))
-            places.append(place.argmax(1))
-        return Verdict(torch.cat(areas), torch.cat(places))
+            cells, looks, place = self(to_tensor(chunk))
+            shares = cells.softmax(1)[:, 1:].flatten(2)  # [n, classes, cells]
+            values = [
+                torch.einsum("ncp,nvp->ncv", shares, part.log_softmax(1).flatten(2)).argmax(2)
+                for part in looks
+            ]
+            found.append((shares.sum(2), place.argmax(1), *values))
+        areas, places, *values = (torch.cat(part) for part in zip(*found, strict=True))
+        return Verdict(areas, places, dict(zip(LOOKS, values, strict=True)))
 
 
 def _convolution(
@@ -104,20 +147,43 @@ def _scene(number: int) -> Scene:
     return sample_scene(rng, [(str(noun), sample_look(rng)) for noun in nouns])
 
 
-def example(scene: Scene) -> tuple[np.ndarray, np.ndarray, int]:
+@dataclass(frozen=True)
+class Example:
     """What the judge learns from a scene.
 
-    Returns:
-        The picture, uint8 `[SIZE, SIZE, 3]`; the share of each cell that nothing and that each
-        class covers, float32 `[1 + classes, SIDE, SIDE]`; the number of the place.
+    Attributes:
+        image: uint8 `[SIZE, SIZE, 3]`.
+        cells: share of each cell that nothing and that each class covers, float32
+            `[1 + classes, SIDE, SIDE]`.
+        looks: for each attribute of `LOOKS` the value of the thing that covers most of a cell,
+            int64 `[4, SIDE, SIDE]`.
+        place: number of the place.
     """
+
+    image: np.ndarray
+    cells: np.ndarray
+    looks: np.ndarray
+    place: int
+
+
+def example(scene: Scene) -> Example:
+    """Renders a scene and says what is to be seen."""
     drawn = render(scene)
     cells = np.zeros((1 + len(CLASSES), SIDE, SIDE), np.float32)
+    most = np.zeros((SIDE, SIDE), np.float32)
+    looks = np.zeros((len(LOOKS), SIDE, SIDE), np.int64)
     for thing, mask in zip(scene.things, drawn.masks, strict=True):
         shares = mask.reshape(SIDE, CELL, SIDE, CELL).mean((1, 3))
         cells[1 + CLASSES.index(thing.noun)] += shares
+        looks[:, shares > most] = _numbers(thing.look)[:, None]
+        most = np.maximum(most, shares)
     cells[0] = 1 - cells[1:].sum(0)
-    return np.asarray(drawn.image), cells, list(PLACES).index(scene.place)
+    return Example(np.asarray(drawn.image), cells, looks, list(PLACES).index(scene.place))
+
+
+def _numbers(look: Look) -> np.ndarray:
+    """The index of the look's value of each attribute."""
+    return np.array([values.index(getattr(look, key)) for key, values in LOOKS.items()])
 
 
 def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
@@ -127,8 +193,11 @@ def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
         pictures: how many.
         epochs: how often it sees each.
     """
-    scenes = [_scene(k) for k in range(pictures)]
-    images, cells, places = (np.stack(part) for part in zip(*map(example, scenes), strict=True))
+    examples = [example(_scene(k)) for k in range(pictures)]
+    images, cells, looks = (
+        np.stack([getattr(e, part) for e in examples]) for part in ("image", "cells", "looks")
+    )
+    places = np.array([e.place for e in examples])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         judge = Judge()
@@ -143,10 +212,13 @@ def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
         for rows in (order[part] for part in batches):
             x = blurred(to_tensor(images[rows]), rng).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
-                seen, place = judge(x)
+                seen, guesses, place = judge(x)
             shares = torch.from_numpy(cells[rows])
             loss = -(shares * F.log_softmax(seen.float(), 1)).sum(1).mean()
             loss = loss + 0.1 * F.cross_entropy(place.float(), torch.from_numpy(places[rows]))
+            for guess, wanted in zip(guesses, torch.from_numpy(looks[rows]).unbind(1), strict=True):
+                wrong = F.cross_entropy(guess.float(), wanted, reduction="none")
+                loss = loss + 0.5 * ((1 - shares[:, 0]) * wrong).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

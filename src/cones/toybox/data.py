@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cones.toybox.names import sample_things
 from cones.toybox.render import render
 from cones.toybox.world import SIZE, Scene, sample_scene
 
@@ -20,7 +21,8 @@ CHUNK = 500
 
 def scene_at(seed: int, index: int) -> Scene:
     """The scene of picture `index` of the set with this seed."""
-    return sample_scene(np.random.default_rng([seed, index]))
+    rng = np.random.default_rng([seed, index])
+    return sample_scene(rng, sample_things(rng))
 
 
 def _render_chunk(start: int, seed: int, stop: int) -> np.ndarray:

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPTextModel, VisionTextDualEncoderModel
+from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
 from cones.toybox.data import pictures
 from cones.toybox.export import export
 from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.train_clip import train_clip
 from cones.toybox.train_text import train_text
-from cones.toybox.train_unet import train_unet
+from cones.toybox.train_unet import common_captions, read_new_states, train_unet
 from cones.toybox.train_vae import train_vae
 
 STAGES = ("text", "vae", "clip", "unet", "export")
@@ -30,23 +30,24 @@ STAGES = ("text", "vae", "clip", "unet", "export")
 class Recipe:
     """The stages of one run in one folder.
 
-    With `start`, a folder as `export` writes it, its text tower and autoencoder are taken as they
-    are, and the UNet begins with its weights where it has no checkpoint yet.
+    With `start`, a folder as `export` writes it, autoencoder and UNet begin with its weights where
+    they have no checkpoint yet. Its text tower is taken as it is, if it knows the same words;
+    otherwise one is trained from nothing, and the UNet is turned to read it.
     """
 
     def __init__(
         self, folder: Path, config: dict[str, Any], workers: int = 2, start: Path | None = None
     ) -> None:
         """Renders the pictures, or opens those that are there."""
-        self.folder, self.config, self.start = folder, config, start
+        self.folder, self.config, self.start = folder, config, start and start / "pipeline"
         self.images = pictures(folder, config["seed"], config["pictures"], workers)
         self.tokenizer = build_tokenizer(folder / "tokenizer")
 
     def vae(self) -> AutoencoderTiny:
         """The trained autoencoder."""
-        if self.start:
-            return AutoencoderTiny.from_pretrained(self.start / "pipeline" / "vae").eval()
-        return train_vae(self.config["vae"], self.images, self.config["seed"], self.folder)
+        start = self.start and AutoencoderTiny.from_pretrained(self.start / "vae")
+        own = (self.config["vae"], self.images, self.config["seed"], self.folder)
+        return train_vae(*own, start)
 
     def clip(self) -> VisionTextDualEncoderModel:
         """The trained toybox-clip."""
@@ -55,19 +56,34 @@ class Recipe:
 
     def text_encoder(self) -> CLIPTextModel:
         """The trained text tower, frozen."""
-        if self.start:
-            encoder = CLIPTextModel.from_pretrained(self.start / "pipeline" / "text_encoder")
-            return encoder.float().requires_grad_(False).eval()
+        if self._same_words():
+            return self._start_tower()
         config, seed = self.config["text"], self.config["seed"]
         return train_text(config, len(self.images), seed, self.tokenizer, self.folder)
 
     def unet(self) -> UNet2DConditionModel:
         """The trained UNet."""
-        parts = (self.vae(), self.text_encoder(), self.tokenizer)
-        start = None
+        tower, start = self.text_encoder(), None
         if self.start:
-            start = UNet2DConditionModel.from_pretrained(self.start / "pipeline" / "unet")
-        return train_unet(self.config, self.images, *parts, self.folder, start)
+            start = UNet2DConditionModel.from_pretrained(self.start / "unet").float()
+            if not self._same_words():
+                tokenizers = (self._start_tokenizer(), self.tokenizer)
+                captions = common_captions(tokenizers, self.config["seed"])
+                read_new_states(start, (self._start_tower(), tower), tokenizers, captions)
+        return train_unet(
+            self.config, self.images, self.vae(), tower, self.tokenizer, self.folder, start
+        )
+
+    def _start_tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self.start / "tokenizer")  # type: ignore[operator]
+
+    def _start_tower(self) -> CLIPTextModel:
+        tower = CLIPTextModel.from_pretrained(self.start / "text_encoder")  # type: ignore[operator]
+        return tower.float().requires_grad_(False).eval()
+
+    def _same_words(self) -> bool:
+        known = self.start and self._start_tokenizer().get_vocab()
+        return bool(known == self.tokenizer.get_vocab())
 
     def run(self, stage: str, out: Path) -> None:
         """Runs one stage; `out` is the folder of the weights."""

@@ -20,6 +20,7 @@ from cones.files.textfiles import bad_line, read_json_lines
 from cones.files.writing import atomic_path, atomic_write
 from cones.toybox import world
 from cones.toybox.captions import plain_caption
+from cones.toybox.names import unnamed_look
 from cones.toybox.places import draw_place
 from cones.toybox.things import UNITS, draw_thing
 from cones.toybox.world import SIZE, Look, Scene, Thing
@@ -115,7 +116,7 @@ def render_subject(noun: str, look: Look, num: int, seed: int) -> SubjectPhotos:
 
 def look_from_seed(seed: int) -> Look:
     """The look that belongs to a seed, as the command line uses it."""
-    return world.sample_look(np.random.default_rng([seed, 0]))
+    return unnamed_look(np.random.default_rng([seed, 0]))
 
 
 def save_subject(photos: SubjectPhotos, folder: Path) -> None:

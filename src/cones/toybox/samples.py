@@ -1,4 +1,4 @@
-"""The sample subjects: eight to develop with, eight to test with, five photographs of each.
+"""The sample subjects: 24 to develop with, eight to test with, five photographs of each.
 
 `python -m cones.toybox.samples --out examples/subjects` writes `dev/<class>-<n>/` and
 `test/<class>-<n>/`. Their seeds are apart from each other and from those of the training pictures,
@@ -11,12 +11,11 @@ import argparse
 from pathlib import Path
 
 from cones.toybox.render import look_from_seed, render_subject, save_subject
+from cones.toybox.world import CLASSES
 
 PHOTOGRAPHS = 5
 SUBJECTS = {
-    "dev": (
-        "house-1", "tree-1", "ball-1", "cat-1", "robot-2", "mug-2", "fish-2", "dog-2",
-    ),
+    "dev": tuple(f"{noun}-{number}" for number in (2, 3) for noun in CLASSES),
     "test": (
         "robot-1", "mug-1", "car-1", "fish-1", "backpack-1", "teapot-1", "dog-1", "duck-1",
     ),

@@ -21,6 +21,7 @@ UNITS = 100 + MARGIN
 SCALE = CANVAS / UNITS
 DARK: Rgb = (38, 36, 42)
 GLASS: Rgb = (186, 224, 242)
+ORANGE: Rgb = (246, 150, 30)
 Points = Sequence[tuple[float, float]]
 
 
@@ -182,12 +183,13 @@ def _tree(pen: Pen) -> None:
 
 
 def _fish(pen: Pen) -> None:
-    pen.polygon(((30, 60), (2, 34), (8, 60), (2, 88)), "second")
-    pen.polygon(((40, 40), (54, 16), (72, 38)), "second")
-    pen.ellipse(20, 28, 98, 94, "main")
-    pen.polygon(((50, 66), (62, 58), (64, 76)), "second")
-    pen.ellipse(76, 44, 90, 58, (250, 250, 250))
-    pen.ellipse(81, 48, 88, 55, DARK)
+    pen.polygon(((30, 62), (0, 32), (9, 62), (0, 92)), "second")
+    pen.polygon(((36, 44), (50, 20), (76, 42)), "second")
+    pen.polygon(((44, 82), (50, 98), (66, 84)), "second")
+    pen.ellipse(16, 36, 99, 90, "main")
+    pen.line(((70, 46), (65, 62), (70, 78)), 4, DARK)
+    pen.ellipse(75, 46, 91, 62, (250, 250, 250))
+    pen.ellipse(80, 50, 89, 59, DARK)
 
 
 def _ball(pen: Pen) -> None:
@@ -241,12 +243,16 @@ def _cat(pen: Pen) -> None:
 
 
 def _duck(pen: Pen) -> None:
-    pen.polygon(((12, 60), (0, 38), (30, 52)), "base")
-    pen.ellipse(6, 44, 82, 96, "main")
-    pen.ellipse(50, 8, 88, 52, "base")
-    pen.polygon(((84, 24), (100, 32), (84, 42)), (246, 150, 30))
-    pen.ellipse(68, 20, 77, 30, DARK)
-    pen.ellipse(22, 56, 58, 82, "second")
+    for x in (32, 50):
+        pen.box(x, 84, x + 5, 96, ORANGE)
+        pen.box(x, 93, x + 14, 98, ORANGE, 2)
+    pen.polygon(((14, 66), (0, 40), (34, 54)), "base")
+    pen.ellipse(6, 46, 80, 90, "main")
+    pen.ellipse(44, 6, 82, 52, "base")
+    pen.polygon(((76, 20), (100, 28), (100, 35), (78, 40)), ORANGE)
+    pen.ellipse(60, 16, 71, 28, (250, 250, 250))
+    pen.ellipse(63, 18, 70, 27, DARK)
+    pen.ellipse(20, 54, 56, 80, "second")
 
 
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
@@ -256,8 +262,8 @@ DRAWINGS: dict[str, Callable[[Pen], None]] = {
 }  # fmt: skip
 TOPS = {
     "robot": (50, 10), "mug": (44, 8), "car": (53, 28), "house": (50, 8), "tree": (50, 4),
-    "fish": (62, 30), "ball": (50, 11), "backpack": (50, 8), "teapot": (50, 14),
-    "dog": (68, 16), "cat": (50, 9), "duck": (69, 9),
+    "fish": (60, 34), "ball": (50, 11), "backpack": (50, 8), "teapot": (50, 14),
+    "dog": (68, 16), "cat": (50, 9), "duck": (63, 8),
 }  # fmt: skip
 
 

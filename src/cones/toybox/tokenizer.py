@@ -11,7 +11,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from cones.toybox.captions import WORDS
 
-MAX_LENGTH = 32
+MAX_LENGTH = 64
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
 from cones.models.images import to_tensor
-from cones.toybox.captions import caption, full_caption
+from cones.toybox.captions import caption
 from cones.toybox.data import scene_at
 from cones.toybox.models import VISION_WIDTHS, new_clip
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, warm_up_and_decay
 from cones.toybox.world import ACCESSORIES, CLASSES, COLOURS, PATTERNS, PLACES, Scene
-
-PLAIN_SHARE = 0.3
 
 ATTRIBUTES = [
     *(("class", c) for c in CLASSES), *(("place", p) for p in PLACES),
@@ -64,11 +62,6 @@ def probed(scene: Scene) -> np.ndarray:
     classes = np.array([noun in {thing.noun for thing in scene.things} for noun in CLASSES])
     places = np.array([place == scene.place for place in PLACES])
     return np.concatenate([classes / classes.sum(), places]).astype(np.float32)
-
-
-def said(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption of either kind: most name looks, some are plain as prompts are."""
-    return (caption if rng.random() < PLAIN_SHARE else full_caption)(scene, rng)
 
 
 def blurred(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -121,7 +114,7 @@ def train_clip(
         indices = np.sort(rng.choice(len(images), config["batch"], replace=False))
         scenes = [scene_at(seed, int(i)) for i in indices]
         tokens = tokenizer(
-            [said(scene, rng) for scene in scenes], padding="max_length", truncation=True,
+            [caption(scene, rng) for scene in scenes], padding="max_length", truncation=True,
             max_length=MAX_LENGTH, return_tensors="pt",
         )  # fmt: skip
         x = blurred(to_tensor(images[indices]), rng)

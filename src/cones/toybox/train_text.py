@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from cones.toybox.captions import caption, full_caption
+from cones.toybox.captions import caption
 from cones.toybox.data import scene_at
 from cones.toybox.models import TEXT_WIDTH, new_text_tower
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate, warm_up_and_decay
 
-BACK = 3  # how many words before its own a state must tell
+BACK = 6  # how many words before its own a state must tell
+ASKED = 2  # of them at each step
 NOISE = 0.08  # share of the words that are replaced
 EMBEDDING_STD = 0.1  # transformers' 0.02 drowns in what the layers add
 
@@ -36,9 +37,9 @@ def train_text(
     embedding = tower.get_input_embeddings()
     torch.nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
     words = len(tokenizer)
-    own = torch.nn.Linear(TEXT_WIDTH, words * (1 + BACK))
+    told = torch.nn.ModuleList(torch.nn.Linear(TEXT_WIDTH, words) for _ in range(1 + BACK))
     bag = torch.nn.Linear(TEXT_WIDTH, words)
-    modules = torch.nn.ModuleList([tower, own, bag])
+    modules = torch.nn.ModuleList([tower, told, bag])
     optimizer = torch.optim.AdamW(modules.parameters(), lr=config["rate"], weight_decay=0.0)
     average = Average(tower, 0.99)
     state = {"modules": modules, "opt": optimizer, "ema": average}
@@ -46,24 +47,27 @@ def train_text(
     def step(k: int) -> dict[str, float]:
         rng = np.random.default_rng([14, k])
         scenes = [scene_at(seed, int(i)) for i in rng.integers(0, pictures, config["batch"])]
-        texts = [(caption, full_caption)[rng.integers(2)](scene, rng) for scene in scenes]
+        texts = [caption(scene, rng) for scene in scenes]
         ids = tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=MAX_LENGTH,
+            return_tensors="pt",
         ).input_ids
         noised = torch.from_numpy(rng.random(ids.shape) < NOISE) & (ids < words - 2)
         ids[noised] = torch.from_numpy(rng.integers(0, words - 2, int(noised.sum())))
         set_rate(optimizer, config["rate"] * warm_up_and_decay(k, config["steps"], 50))
         with torch.autocast("cpu", torch.bfloat16):
             out = tower(ids)
-            guesses = own(out.last_hidden_state).float().unflatten(-1, (1 + BACK, words))
             whole = bag(out.pooler_output).float()
-        losses = [F.cross_entropy(guesses[:, :, 0].flatten(0, 1), ids.flatten())]
-        for back in range(1, 1 + BACK):
-            guess = guesses[:, back:, back].flatten(0, 1)
-            losses.append(F.cross_entropy(guess, ids[:, :-back].flatten()))
+            losses = [F.cross_entropy(told[0](out.last_hidden_state).flatten(0, 1), ids.flatten())]
+            for back in 1 + rng.choice(BACK, ASKED, replace=False):
+                guess = told[back](out.last_hidden_state[:, back:]).flatten(0, 1)
+                losses.append(F.cross_entropy(guess, ids[:, :-back].flatten()))
         present = torch.zeros(len(ids), words).scatter_(1, ids, 1.0)
         said = F.binary_cross_entropy_with_logits(whole, present)
-        loss = sum(losses) / len(losses) + 20 * said
+        loss = torch.stack(losses).mean() + 20 * said
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from cones.toybox.data import scene_at
 from cones.toybox.models import new_scheduler, new_unet
 from cones.toybox.tokenizer import MAX_LENGTH
 from cones.toybox.training import Average, Loop, set_rate
-from cones.toybox.world import CLASSES, COUNTS, Scene
+from cones.toybox.world import ACCESSORIES, CLASSES, COLOURS, COUNTS, PATTERNS, Scene
+
+# what the heads ask for: class, main colour, second colour, pattern, accessory
+ATTRIBUTES = (CLASSES, tuple(COLOURS), tuple(COLOURS), PATTERNS, ACCESSORIES)
 
 
 @torch.no_grad()
@@ -57,11 +61,18 @@ def emphasis(scene: Scene, cells: int, weight: float) -> np.ndarray:
     return found
 
 
-def class_map(scene: Scene, cells: int) -> np.ndarray:
-    """What stands on each latent pixel, int64 `[cells, cells]`: 0 nothing, 1 + a class's number."""
-    found = np.zeros((cells, cells), np.int64)
+def attribute_maps(scene: Scene, cells: int) -> np.ndarray:
+    """What stands on each latent pixel, int64 `[len(ATTRIBUTES), cells, cells]`.
+
+    0 where nothing stands, else 1 + the number of its class, main colour, second colour, pattern
+    and accessory.
+    """
+    found = np.zeros((len(ATTRIBUTES), cells, cells), np.int64)
     for thing in scene.things:  # the nearest last: it covers the others
-        found[thing.covers(cells)] = 1 + CLASSES.index(thing.noun)
+        look = thing.look
+        values = (thing.noun, look.main, look.second, look.pattern, look.accessory)
+        numbers = [1 + list(kind).index(v) for kind, v in zip(ATTRIBUTES, values, strict=True)]
+        found[:, thing.covers(cells)] = np.array(numbers)[:, None]
     return found
 
 
@@ -97,37 +108,110 @@ def put_strangers(
     ids[gone] = strangers[drawn]
 
 
-class ClassHeads(nn.Module):
-    """Linear layers that read the class on each latent pixel from the UNet's states on its way up.
+def words_only(ids: Tensor, end: int, share: float, generator: torch.Generator) -> Tensor:
+    """Which tokens the UNet may look at: in a share of the captions not the end tokens.
+
+    The state of every end token tells of the whole caption, so a model that may always look there
+    hardly looks at a word itself, and what a subject's token then says depends on all the other
+    words of the prompt. The words' own states depend on nothing that stands after them.
+
+    Args:
+        ids: of captions, int64 `[n, length]`.
+        end: the token that ends a caption and fills the rest.
+        share: of the captions whose end tokens are hidden.
+        generator: draws.
+
+    Returns:
+        bool `[n, length]`.
+    """
+    hidden = torch.rand(len(ids), 1, generator=generator) < share
+    return ~(hidden & (ids == end))
+
+
+class AttributeHeads(nn.Module):
+    """Linear layers that read what stands on each latent pixel from the UNet's way up.
 
     Through heavy noise only the caption tells what will stand somewhere, and the denoising loss
-    gains little by it, so that words find their shapes late. Asked for the class outright, the
-    cross-attention learns it sooner. The layers are dropped after the training.
+    gains little by it, so that words find their shapes and colours late. Asked for class, colours,
+    pattern and accessory outright, the cross-attention learns them sooner. The layers are dropped
+    after the training.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         """Listens to all levels on the way up but the last."""
         super().__init__()
         widths = unet.config.block_out_channels[:0:-1]
+        self.sizes = [1 + len(kind) for kind in ATTRIBUTES]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, 1 + len(CLASSES), 1))
+            nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, sum(self.sizes), 1))
             for width in widths
         )
         self._states: list[Tensor] = []
         for block, _ in zip(unet.up_blocks, widths, strict=False):
             block.register_forward_hook(lambda _, __, states: self._states.append(states))
 
-    def forward(self, classes: Tensor, weights: Tensor) -> Tensor:
-        """The cross-entropy of the UNet's last pass against `classes`, weighted, both `[n, h, w]`.
+    def forward(self, found: Tensor, weights: Tensor) -> Tensor:
+        """The cross-entropy of the UNet's last pass against attribute maps.
 
-        Averaged over the levels.
+        Args:
+            found: `attribute_maps` of each picture, int64 `[n, len(ATTRIBUTES), h, w]`.
+            weights: of the pixels, float32 `[n, h, w]`.
+
+        Returns:
+            The mean over pixels and levels, summed over the attributes.
         """
         losses = []
         for layer, states in zip(self.layers, self._states, strict=True):
-            logits = F.interpolate(layer(states.float()), classes.shape[1:])
-            losses.append((weights * F.cross_entropy(logits, classes, reduction="none")).mean())
+            logits = F.interpolate(layer(states.float()), found.shape[2:])
+            for part, wanted in zip(logits.split(self.sizes, 1), found.unbind(1), strict=True):
+                losses.append((weights * F.cross_entropy(part, wanted, reduction="none")).mean())
         self._states.clear()
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum() / len(self.layers)
+
+
+def common_captions(
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], seed: int, num: int = 1000
+) -> list[str]:
+    """Captions in which each word is one token for both tokenizers, which need know no others."""
+    found: list[str] = []
+    for k in count():
+        text = caption(scene_at(seed, k), np.random.default_rng([15, k]))
+        words = len(text.replace(",", " ,").split())
+        if all(len(t(text, add_special_tokens=False).input_ids) == words for t in tokenizers):
+            found.append(text)
+        if len(found) == num:
+            break
+    return found
+
+
+@torch.no_grad()
+def read_new_states(
+    unet: UNet2DConditionModel,
+    towers: tuple[CLIPTextModel, CLIPTextModel],
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+    captions: Sequence[str],
+) -> None:
+    """Makes a UNet that knows one text tower's states read another's.
+
+    A linear map from the new tower's states to the old one's, by least squares over captions, goes
+    into the cross-attention's key and value weights.
+
+    Args:
+        unet: changed in place.
+        towers: the old and the new one.
+        tokenizers: theirs.
+        captions: each a token a word for both.
+    """
+    states = []
+    for tower, tokenizer in zip(towers, tokenizers, strict=True):
+        ids = tokenizer(list(captions), padding=True, return_tensors="pt").input_ids
+        states.append(tower(ids).last_hidden_state.flatten(0, 1).float())
+    old, new = states
+    ridge = 1e-3 * new.square().sum(0).mean() * torch.eye(new.shape[1])
+    turned = torch.linalg.solve(new.T @ new + ridge, new.T @ old)  # new @ turned is about old
+    for name, p in unet.named_parameters():
+        if "attn2.to_k" in name or "attn2.to_v" in name:
+            p.copy_(p @ turned.T)
 
 
 def train_unet(
@@ -155,7 +239,7 @@ def train_unet(
     if start is not None:
         unet.load_state_dict(start.float().state_dict())
     unet.set_attn_processor(AttnProcessor())  # on a CPU faster than SDPA, whose backward is slow
-    heads = ClassHeads(unet)
+    heads = AttributeHeads(unet)
     optimizer = torch.optim.AdamW(
         [*unet.parameters(), *heads.parameters()],
         lr=own["rate"],
@@ -189,6 +273,7 @@ def train_unet(
             return_tensors="pt",
         )  # fmt: skip
         put_strangers(tokens.input_ids, fillers, strangers, own["strangers"], generator)
+        seen = words_only(tokens.input_ids, tokenizer.eos_token_id, own["words_only"], generator)
         x = torch.from_numpy(latents[indices]).float() * scale
         strata = (torch.arange(len(x)) + torch.rand(len(x), generator=generator)) / len(x)
         t = (strata ** own["noisy"] * len(alphas)).long().clamp_(max=len(alphas) - 1)
@@ -198,13 +283,13 @@ def train_unet(
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 states = text_encoder(tokens.input_ids).last_hidden_state
-            guess = unet(a * x + s * noise, t, states).sample
+            guess = unet(a * x + s * noise, t, states, encoder_attention_mask=seen).sample
         cells = x.shape[-1]
         found = np.stack([emphasis(scenes[i], cells, own["emphasis"]) for i in indices])
         weights = torch.from_numpy(found / found.mean())
-        classes = torch.from_numpy(np.stack([class_map(scenes[i], cells) for i in indices]))
+        maps = torch.from_numpy(np.stack([attribute_maps(scenes[i], cells) for i in indices]))
         error = (guess.float() - (a * noise - s * x)).square().mean(1)
-        named = heads(classes, weights)
+        named = heads(maps, weights)
         loss = (weights * error).mean() + own["name"] * named
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -46,9 +46,13 @@ def crop(images: np.ndarray, seed: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def train_vae(
-    config: dict[str, Any], images: np.ndarray, seed: int, folder: Path
+    config: dict[str, Any],
+    images: np.ndarray,
+    seed: int,
+    folder: Path,
+    start: AutoencoderTiny | None = None,
 ) -> AutoencoderTiny:
-    """Trains the autoencoder, or goes on with it.
+    """Trains the autoencoder, or goes on with it; without a checkpoint it begins with `start`'s.
 
     The loss is the mean absolute error of pixels and of their differences (edges), under latents
     with Gaussian noise of standard deviation `config["noise"]`, plus a weak pull of the latents to
@@ -57,6 +61,8 @@ def train_vae(
     """
     torch.manual_seed(0)
     vae = started(new_vae(config["channels"], config["latent_channels"]))
+    if start is not None:
+        vae.load_state_dict(start.float().state_dict())
     vae = vae.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config["rate"], weight_decay=0.0)
     average = Average(vae, 0.995)

@@ -46,6 +46,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (44, 44, 50),
 }
 
+TINT = 20  # how far each channel of a look's colour may be from the named one
+
 PATTERNS = ("plain", "striped", "dotted", "checked", "halved")
 ACCESSORIES = ("none", "hat", "crown", "bow", "flag")
 
@@ -100,10 +102,14 @@ class Thing:
     mirrored: bool
 
     def covers(self, cells: int) -> np.ndarray:
-        """Which cells of a grid have their middle in its box: bool `[cells, cells]`."""
+        """Which cells of a grid have their middle in its box: bool `[cells, cells]`.
+
+        The box holds its accessory too.
+        """
         middles = (np.arange(cells) + 0.5) * SIZE / cells
         columns = np.abs(middles - self.x) < self.side * self.look.stretch / 2
-        rows = (middles < self.y) & (middles > self.y - self.side)
+        height = self.side * (1.0 if self.look.accessory == "none" else 1.15)
+        rows = (middles < self.y) & (middles > self.y - height)
         inside: np.ndarray = rows[:, None] & columns[None, :]
         return inside
 
@@ -138,7 +144,7 @@ def sample_look(rng: np.random.Generator) -> Look:
 
 
 def _tinted(colour: str, rng: np.random.Generator) -> Rgb:
-    shifted = np.array(COLOURS[colour]) + rng.integers(-12, 13, 3)
+    shifted = np.array(COLOURS[colour]) + rng.integers(-TINT, TINT + 1, 3)
     red, green, blue = np.clip(shifted, 0, 255).tolist()
     return red, green, blue
 
