@@ -1,10 +1,10 @@
 """How far words go: the base model draws subjects from a full description of their look.
 
-`python -m benchmarks.language --num_images 4` prints for each development subject the image alignment
-of the base model's pictures from a plain prompt ("a robot"), from a full description ("a tall red and
-blue striped robot with a crown"), and of fresh renders; and how far the description goes of the way
-from the first to the last. No method that learns from photographs can be expected to do better in
-the same model than words that say the same.
+`python -m benchmarks.language --num_images 4` prints for each development subject the image
+alignment of the base model's pictures from a plain prompt ("a robot"), from a full description ("a
+tall red and blue striped robot with a crown"), and of fresh renders; and how far the description
+goes of the way from the first to the last. No method that learns from photographs can be expected
+to do better in the same model than words that say the same.
 """
 
 import argparse

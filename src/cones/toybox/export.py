@@ -11,15 +11,14 @@ from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderMode
 from cones.toybox.models import new_scheduler
 
 
-def export(
+def export_pipeline(
     out: Path,
     unet: UNet2DConditionModel,
     vae: AutoencoderTiny,
     text_encoder: CLIPTextModel,
-    clip: VisionTextDualEncoderModel,
     tokenizer: CLIPTokenizer,
 ) -> None:
-    """Writes `out/pipeline` and `out/clip` as float16 safetensors."""
+    """Writes a diffusers folder of float16 safetensors."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -32,9 +31,17 @@ def export(
     )
     for model in (vae, unet):
         model.register_to_config(_name_or_path="")  # else the folder that it was opened from
-    pipeline.to(torch.float16)
-    pipeline.save_pretrained(out / "pipeline")
-    clip.to(torch.float16).save_pretrained(out / "clip")
-    tokenizer.save_pretrained(out / "clip")
+    pipeline.to(torch.float16).save_pretrained(out)
+    _readable(out)
+
+
+def export_clip(out: Path, clip: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer) -> None:
+    """Writes toybox-clip as a transformers folder of float16 safetensors."""
+    clip.to(torch.float16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    _readable(out)
+
+
+def _readable(out: Path) -> None:
     for path in out.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors makes files that only their owner can read

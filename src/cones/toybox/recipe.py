@@ -17,12 +17,13 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
 from cones.toybox.data import pictures
-from cones.toybox.export import export
+from cones.toybox.export import export_clip, export_pipeline
 from cones.toybox.tokenizer import build_tokenizer
 from cones.toybox.train_clip import train_clip
 from cones.toybox.train_text import train_text
 from cones.toybox.train_unet import common_captions, read_new_states, train_unet
 from cones.toybox.train_vae import train_vae
+from cones.toybox.training import steps_done
 
 STAGES = ("text", "vae", "clip", "unet", "export")
 
@@ -96,7 +97,15 @@ class Recipe:
         elif stage == "unet":
             self.unet()
         else:
-            export(out, self.unet(), self.vae(), self.text_encoder(), self.clip(), self.tokenizer)
+            parts = self.unet(), self.vae(), self.text_encoder(), self.tokenizer
+            export_pipeline(out / "pipeline", *parts)
+            if self.config["clip"]["steps"]:
+                export_clip(out / "clip", self.clip(), self.tokenizer)
+
+    def take_as_is(self) -> None:
+        """Ends each stage where its checkpoint is, so that an unfinished run can be exported."""
+        for stage in ("text", "vae", "clip", "unet"):
+            self.config[stage]["steps"] = steps_done(self.folder, stage)
 
 
 def main() -> None:
@@ -109,10 +118,14 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=here / "recipe.json")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--start", type=Path, help="weights to go on from, as --out has them")
+    parser.add_argument("--as_is", action="store_true", help="only export what checkpoints hold")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     recipe = Recipe(args.folder, json.loads(args.config.read_text()), args.threads, args.start)
+    if args.as_is:
+        recipe.take_as_is()
+        args.stage = "export"
     for stage in [args.stage] if args.stage else STAGES:
         recipe.run(stage, args.out)
 

@@ -15,6 +15,19 @@ import torch
 log = logging.getLogger("cones.toybox")
 
 
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """Where the checkpoint of a stage lies."""
+    return folder / f"{name}.checkpoint.pt"
+
+
+def steps_done(folder: Path, name: str) -> int:
+    """How many steps of a stage its checkpoint has; 0 without one."""
+    path = checkpoint_path(folder, name)
+    if not path.exists():
+        return 0
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["done"])
+
+
 @dataclass
 class Loop:
     """A training loop that goes on where its last checkpoint stopped.
@@ -37,7 +50,7 @@ class Loop:
     @property
     def path(self) -> Path:
         """The checkpoint."""
-        return self.folder / f"{self.name}.checkpoint.pt"
+        return checkpoint_path(self.folder, self.name)
 
     def run(self, step: Callable[[int], dict[str, float]]) -> None:
         """Calls `step(k)` for every k that is left; logs a running mean of what it returns."""
