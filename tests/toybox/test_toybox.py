@@ -14,7 +14,9 @@ from transformers import AutoTokenizer
 from cones.errors import InputError
 from cones.models.prompts import RARE_TOKENS
 from cones.toybox import weights
-from cones.toybox.captions import FILLERS, WORDS, caption, full_caption
+from cones.toybox.captions import FILLERS, WORDS, caption, description
+from cones.toybox.data import scene_at
+from cones.toybox.names import name_of, nameable, named_looks
 from cones.toybox.render import look_from_seed, render, render_subject, save_subject
 from cones.toybox.samples import FIRST_SEEDS, PHOTOGRAPHS, SUBJECTS, write_samples
 from cones.toybox.tokenizer import MAX_LENGTH, build_tokenizer
@@ -105,18 +107,56 @@ def spots(scene: Scene) -> list[tuple[str, float, float]]:
     return [(thing.noun, thing.x, thing.y) for thing in scene.things]
 
 
-def test_captions_name_the_classes_and_no_look() -> None:
-    unsaid = {*PATTERNS, *ACCESSORIES, *RARE_TOKENS, "tall", "wide"}
-    rng, coloured, total = np.random.default_rng(0), 0, 0
+def test_captions_say_from_nothing_to_everything_of_a_look() -> None:
+    looks = {*PATTERNS, *ACCESSORIES, *COLOURS}
+    rng, told = np.random.default_rng(0), set()
     for scene in scenes(400):
         text = caption(scene, rng)
         said = words(text)
-        assert not unsaid & set(said), text
-        assert set(said) <= set(WORDS), text
+        assert set(said) <= set(WORDS) - set(RARE_TOKENS), text
         assert {thing.noun for thing in scene.things} == set(said) & set(CLASSES), text
-        coloured += len(set(said) & set(COLOURS))
-        total += len(scene.things)
-    assert 0.1 < coloured / total < 0.35  # seldom one colour
+        told.update(said)
+        bare = caption(scene, rng, keep=0.0)
+        assert not set(words(bare)) & looks, bare
+    assert {*PATTERNS, *ACCESSORIES[1:], *COLOURS, "tall", "wide"} <= told
+
+
+def test_what_captions_say_is_true() -> None:
+    rng = np.random.default_rng(1)
+    for scene in (scene for scene in scenes(400) if len(scene.things) == 1):
+        look = scene.things[0].look
+        said = set(words(caption(scene, rng, keep=1.0)))
+        assert said & set(COLOURS) == {look.main, look.second}
+        assert said & set(ACCESSORIES) == {look.accessory} - {"none"}
+        assert not said & {"tall", "narrow"} or look.stretch < 1
+        assert not said & {"wide", "broad"} or look.stretch > 1
+
+
+def test_a_description_says_all_that_captions_can() -> None:
+    look = Look("red", "blue", "dotted", "crown", 0.85, (0, 0, 0), (0, 0, 0))
+    assert description("robot", look) == "tall red and blue dotted robot with a crown"
+    assert description("mug", replace(look, stretch=1.0, accessory="none")) == (
+        "red and blue dotted mug"
+    )
+
+
+def test_names_stand_for_one_look_each_which_no_subject_has() -> None:
+    looks = named_looks()
+    taken = {nameable(look) for look in looks.values()}
+    assert len(taken) == len(looks) == len(set(looks.values()))
+    assert all(name_of(look) == name for name, look in looks.items())
+    assert not taken & {nameable(look_from_seed(seed)) for seed in range(500)}
+
+
+def test_a_name_is_said_of_its_look_only_and_often() -> None:
+    rng, said, could = np.random.default_rng(0), 0, 0
+    for k in range(400):
+        scene = scene_at(1, k)
+        names = {name_of(thing.look) for thing in scene.things} - {None}
+        found = set(words(caption(scene, rng))) & set(named_looks())
+        assert found <= names
+        said, could = said + len(found), could + len(names)
+    assert 0.6 < said / could < 0.8
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -128,14 +168,6 @@ def test_captions_name_things_in_reading_order(count: int) -> None:
         assert [word for word in words(caption(scene, rng)) if word in CLASSES] == expected
 
 
-def test_full_captions_name_looks_but_no_rare_token() -> None:
-    rng = np.random.default_rng(0)
-    said = {word for scene in scenes(400) for word in words(full_caption(scene, rng))}
-    assert {*PATTERNS, *ACCESSORIES[1:], *COLOURS, *CLASSES} <= said
-    assert not said & set(RARE_TOKENS)
-    assert said <= set(WORDS)
-
-
 def test_every_word_is_one_token(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(tmp_path)
     ids = [tokenizer(word, add_special_tokens=False).input_ids for word in WORDS]
@@ -145,7 +177,8 @@ def test_every_word_is_one_token(tmp_path: Path) -> None:
     assert not set(RARE_TOKENS) & {*CLASSES, *PLACES, *COLOURS, *PATTERNS, *ACCESSORIES, *FILLERS}
     assert len(tokenizer("zebra", add_special_tokens=False).input_ids) > 1
     rng = np.random.default_rng(0)
-    assert max(len(tokenizer(caption(scene, rng)).input_ids) for scene in scenes(300)) <= MAX_LENGTH
+    longest = max((caption(scene_at(1, k), rng, keep=1.0) for k in range(1000)), key=len)
+    assert len(tokenizer(longest).input_ids) <= MAX_LENGTH
 
 
 @pytest.mark.parametrize("part", ["pipeline/tokenizer", "clip"])
@@ -211,7 +244,7 @@ def test_the_samples_on_disk_are_what_is_rendered_now(tmp_path: Path) -> None:
 
 def test_samples_are_apart_from_each_other() -> None:
     assert "robot-1" in SUBJECTS["test"]
-    assert {len(names) for names in SUBJECTS.values()} == {8}
+    assert {split: len(names) for split, names in SUBJECTS.items()} == {"dev": 24, "test": 8}
     assert {name.partition("-")[0] for names in SUBJECTS.values() for name in names} == {*CLASSES}
     seeds = [first + k for first in FIRST_SEEDS.values() for k in range(8)]
     assert len(set(seeds)) == 16 and min(seeds) > 1_000_000

@@ -53,7 +53,8 @@ WORDS = (
     "a", "an", "the", "my", "and", "with", "of", "in", "on", "at", "is", "there", "here", "comes",
     "photo", "picture", "drawing", "image", "wearing", "one", ",", ".",
     *NARROW, *WIDE, *DETAILS,
-    *(word for words in (*ADJECTIVES.values(), *PARTS.values()) for word in words),
+    *(word for words in (*ADJECTIVES.values(), *PARTS.values()) for word in words
+      if word not in PATTERNS),
     *named_looks(),
 )  # fmt: skip
 
