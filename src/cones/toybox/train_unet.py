@@ -174,10 +174,13 @@ def common_captions(
 ) -> list[str]:
     """Captions in which each word is one token for both tokenizers, which need know no others."""
     found: list[str] = []
+    longest = min(tokenizer.model_max_length for tokenizer in tokenizers) - 2
     for k in count():
         text = caption(scene_at(seed, k), np.random.default_rng([15, k]))
         words = len(text.replace(",", " ,").split())
-        if all(len(t(text, add_special_tokens=False).input_ids) == words for t in tokenizers):
+        if words <= longest and all(
+            len(t(text, add_special_tokens=False).input_ids) == words for t in tokenizers
+        ):
             found.append(text)
         if len(found) == num:
             break
