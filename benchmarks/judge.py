@@ -34,7 +34,7 @@ from cones.toybox.world import (
 CELL = 4  # pixels of a cell's side
 SIDE = SIZE // CELL
 LEAST = 2.0  # cells that a thing must cover to count as seen
-WIDTH, BATCH, RATE = 24, 32, 0.01
+WIDTH, BATCH, RATE = 48, 32, 0.006
 _SEED = 9_000_011  # begins every seed here; training pictures have others
 
 
@@ -96,10 +96,9 @@ class Judge(nn.Module):
         wide = 2 * WIDTH
         self.trunk = nn.Sequential(
             _convolution(3, WIDTH, 4, 2, 1),
+            _convolution(WIDTH, WIDTH, 3, 1, 1),
             _convolution(WIDTH, wide, 4, 2, 1),
-            _convolution(wide, wide, 3, 1, 1),
-            _convolution(wide, wide, 3, 1, 2, dilation=2),
-            _convolution(wide, wide, 3, 1, 2, dilation=2),
+            *(_convolution(wide, wide, 3, 1, d, dilation=d) for d in (1, 1, 2, 2, 4)),
         )
         self.classes = nn.Conv2d(wide, 1 + len(CLASSES), 1)  # the first is "none"
         self.looks = nn.Conv2d(wide, sum(map(len, LOOKS.values())), 1)
@@ -186,7 +185,7 @@ def _numbers(look: Look) -> np.ndarray:
     return np.array([values.index(getattr(look, key)) for key, values in LOOKS.items()])
 
 
-def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
+def train_judge(pictures: int = 12000, epochs: int = 10) -> Judge:
     """Renders its pictures and trains the judge: the same bits for the same arguments.
 
     Args:
@@ -216,9 +215,10 @@ def train_judge(pictures: int = 4000, epochs: int = 20) -> Judge:
             shares = torch.from_numpy(cells[rows])
             loss = -(shares * F.log_softmax(seen.float(), 1)).sum(1).mean()
             loss = loss + 0.1 * F.cross_entropy(place.float(), torch.from_numpy(places[rows]))
+            covered = 1 - shares[:, 0]
             for guess, wanted in zip(guesses, torch.from_numpy(looks[rows]).unbind(1), strict=True):
                 wrong = F.cross_entropy(guess.float(), wanted, reduction="none")
-                loss = loss + 0.5 * ((1 - shares[:, 0]) * wrong).mean()
+                loss = loss + 0.3 * (covered * wrong).sum() / covered.sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

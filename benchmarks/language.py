@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 
-from cones.backbone import Backbone
-from cones.evaluate import metrics
-from cones.evaluate.ceiling import fresh_renders, read_subject
-from cones.evaluate.protocol import PROMPTS, TOYBOX, filled
-from cones.generate import generate
-from cones.photos import load_photos
-from cones.pretrained import load_backbone
+from cones.evaluation import metrics
+from cones.evaluation.protocol import PROMPTS, filled
+from cones.models.backbone import Backbone
+from cones.models.loading import load_backbone
+from cones.sampling.generate import generate
+from cones.subjects.photos import load_photos
+from cones.toybox.protocol import TOYBOX
+from cones.toybox.reference import fresh_renders, read_subject
 from cones.toybox.captions import description
 
 SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "dev"
