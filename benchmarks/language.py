@@ -20,9 +20,9 @@ from cones.models.backbone import Backbone
 from cones.models.loading import load_backbone
 from cones.sampling.generate import generate
 from cones.subjects.photos import load_photos
+from cones.toybox.captions import description
 from cones.toybox.protocol import TOYBOX
 from cones.toybox.reference import fresh_renders, read_subject
-from cones.toybox.captions import description
 
 SUBJECTS = Path(__file__).parents[1] / "examples" / "subjects" / "dev"
 
